@@ -1,0 +1,1 @@
+"""Exclusive and shared locks on names, fenced and leased, in Redis or SQL."""

@@ -1,0 +1,1 @@
+"""Hash ring, group membership and the router that sends each subcloud to its queue."""
