@@ -1,0 +1,104 @@
+"""Watching tasks from outside: Celery's events tell when, the result backend tells whether."""
+
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from celery.result import AsyncResult
+
+from tasks.app import app
+
+#: What the picture calls Celery's states.
+STATES = {
+    "PENDING": "queued",
+    "RECEIVED": "queued",
+    "STARTED": "running",
+    "PROGRESS": "running",
+    "RETRY": "waiting for a lock",
+    "SUCCESS": "succeeded",
+    "FAILURE": "failed",
+    "REVOKED": "failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One action that was sent: its short name, its nodes or subcloud, when, and its result to be."""
+
+    action: str
+    targets: tuple[str, ...]
+    at: float
+    result: AsyncResult[Any]
+
+    @property
+    def state(self) -> str:
+        """Where it stands, in the picture's words."""
+        return STATES[self.result.state]
+
+
+@dataclass(slots=True)
+class Times:
+    """When things happened to one task, in epoch seconds; None where it was not heard."""
+
+    first_deferred: float | None = None
+    started: float | None = None
+    runtime: float | None = None
+
+    def wait_since(self, moment: float | None) -> float | None:
+        """From a moment to the start of the run that counted."""
+        return max(0.0, self.started - moment) if self.started and moment else None
+
+
+class EventListener:
+    """Listens to Celery's events in a thread, as Flower does, and keeps the times of every task."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, Times] = {}
+        handlers = {
+            "task-started": self._on_started,
+            "task-retried": self._on_retried,
+            "task-succeeded": self._on_succeeded,
+        }
+        self._connection = app.connection_for_read()
+        self._receiver = app.events.Receiver(self._connection, handlers=handlers)
+        self._thread = threading.Thread(target=self._receiver.capture, kwargs={"wakeup": False}, daemon=True)
+
+    def times_of(self, sent: Sent) -> Times:
+        """Return when things happened to a task, as far as it was heard."""
+        return self._times.get(sent.result.id, Times())
+
+    def _of(self, event: Mapping[str, Any]) -> Times:
+        return self._times.setdefault(event["uuid"], Times())
+
+    def _on_started(self, event: Mapping[str, Any]) -> None:
+        self._of(event).started = event["timestamp"]
+
+    def _on_retried(self, event: Mapping[str, Any]) -> None:
+        times = self._of(event)
+        times.first_deferred = times.first_deferred or event["timestamp"]
+
+    def _on_succeeded(self, event: Mapping[str, Any]) -> None:
+        self._of(event).runtime = event["runtime"]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._receiver.should_stop = True
+        self._thread.join(5)
+        self._connection.release()
+
+
+def count_states(sent: Sequence[Sent]) -> Counter[str]:
+    """Count the actions in each state."""
+    return Counter(action.state for action in sent)
+
+
+def queue_depths(queues: Sequence[str]) -> dict[str, int]:
+    """Return how many tasks wait in each of the queues."""
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        return {name: channel.queue_declare(name, passive=True).message_count for name in queues}
