@@ -1,0 +1,240 @@
+"""What a driver is: the calls that actions and initial syncs make, whatever stands behind them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks.drivers.credentials import Credentials
+from tasks.drivers.errors import InvalidDriverInfo
+
+Guard = Callable[[], object]
+"""Called before each request that changes the other side; it raises when the caller may no longer change it."""
+
+
+class PowerState(StrEnum):
+    """What a machine's power does. Wanted can be ON, OFF and REBOOTING; seen can be all but REBOOTING."""
+
+    ON = "on"
+    OFF = "off"
+    POWERING_ON = "powering-on"
+    POWERING_OFF = "powering-off"
+    REBOOTING = "rebooting"
+    UNKNOWN = "unknown"
+
+
+class BootDevice(StrEnum):
+    """What a machine boots from."""
+
+    DISK = "disk"
+    PXE = "pxe"
+    CDROM = "cdrom"
+    USB = "usb"
+    HTTP = "http"
+    BIOS = "bios"
+
+
+class DriverInfo(BaseModel):
+    """Base of the models that drivers check their driver_info with; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def of(cls, target: str, driver_info: Mapping[str, Any]) -> Self:
+        """Check a driver_info.
+
+        Raises:
+            InvalidDriverInfo: naming every key that is missing, unknown or wrong.
+        """
+        try:
+            return cls.model_validate(dict(driver_info))
+        except ValidationError as error:
+            mistakes = (
+                f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
+                for mistake in error.errors(include_url=False, include_input=False)
+            )
+            raise InvalidDriverInfo(target, "", "driver_info is wrong: " + ", ".join(mistakes)) from None
+
+
+def unguarded() -> None:
+    """The guard of a caller who needs none."""
+
+
+class NodeDriver(ABC):
+    """Talks to one machine's management controller. Not for several threads at once.
+
+    Making a driver checks driver_info and connects to nothing.
+
+    Args:
+        name: The node's name, for errors.
+        driver_info: What the driver needs to know of the node.
+        credentials: Where named credentials come from. Defaults to none at all.
+        guard: Called before each request that changes the machine. Defaults to doing nothing.
+
+    Raises:
+        InvalidDriverInfo: when driver_info is not what the driver needs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        driver_info: Mapping[str, Any],
+        credentials: Credentials | None = None,
+        guard: Guard = unguarded,
+    ) -> None:
+        self.name = name
+        self._credentials = credentials or Credentials()
+        self._guard = guard
+        self._configure(driver_info)
+
+    @abstractmethod
+    def _configure(self, driver_info: Mapping[str, Any]) -> None:
+        """Check and keep driver_info."""
+
+    @abstractmethod
+    def power_state(self) -> PowerState:
+        """What the machine's power does now."""
+
+    @abstractmethod
+    def request_power_state(self, target: PowerState) -> None:
+        """Ask for ON, OFF or REBOOTING and return at once; a machine that is there already is left alone.
+
+        REBOOTING a machine that is off turns it on.
+        """
+
+    @abstractmethod
+    def wait_for_power_state(
+        self, target: PowerState, timeout: float, watch: Callable[[PowerState], object] | None = None
+    ) -> PowerState:
+        """Wait until what `request_power_state` asked for has come true, and return the state then seen.
+
+        A controller that fails to answer for a while is asked again until the time is over.
+
+        Args:
+            target: ON, OFF, or REBOOTING (then the machine has gone down and come back).
+            timeout: Seconds, at most.
+            watch: Called with each state seen; what it raises ends the waiting. Defaults to nobody.
+
+        Raises:
+            DriverTimeout: when the time is over.
+        """
+
+    @abstractmethod
+    def set_boot_device(self, device: BootDevice, *, persistent: bool = False) -> None:
+        """Boot from this device: the next time, or every time (persistent)."""
+
+    @abstractmethod
+    def boot_device(self) -> BootDevice | None:
+        """What the machine was told to boot from; None when that is left to its firmware."""
+
+    @abstractmethod
+    def inspect(self) -> dict[str, Any]:
+        """Facts of the machine as JSON: at least power_state and boot_device, the rest as far as it is known.
+
+        The usual keys: manufacturer, model, serial, memory_gib, cpus, macs, firmware (bios, bmc).
+        """
+
+    def reboot(self, timeout: float) -> PowerState:
+        """Reboot and wait at most `timeout` seconds until the machine is back on."""
+        self.request_power_state(PowerState.REBOOTING)
+        return self.wait_for_power_state(PowerState.REBOOTING, timeout)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give connections back; the driver connects anew when it is used again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What one step changed: rows inserted, updated and deleted in each table."""
+
+    inserted: Mapping[str, int] = field(default_factory=dict)
+    updated: Mapping[str, int] = field(default_factory=dict)
+    deleted: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """How many rows changed."""
+        return sum(sum(counts.values()) for counts in (self.inserted, self.updated, self.deleted))
+
+
+class SubcloudDriver(ABC):
+    """Brings one subcloud's identity rows and keys to the state of the centre. Not for several threads at once.
+
+    Each step may be repeated at will. Making a driver checks driver_info and connects to nothing.
+
+    Args:
+        name: The subcloud's name, for errors.
+        driver_info: What the driver needs to know of the subcloud.
+        central_url: The database that holds the centre's identity rows and keys.
+        credentials: Where named credentials come from. Defaults to none at all.
+        guard: Called before each request that changes the subcloud. Defaults to doing nothing.
+
+    Raises:
+        InvalidDriverInfo: when driver_info is not what the driver needs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        driver_info: Mapping[str, Any],
+        central_url: str,
+        credentials: Credentials | None = None,
+        guard: Guard = unguarded,
+    ) -> None:
+        self.name = name
+        self._central_url = central_url
+        self._credentials = credentials or Credentials()
+        self._guard = guard
+        self._configure(driver_info)
+
+    @abstractmethod
+    def _configure(self, driver_info: Mapping[str, Any]) -> None:
+        """Check and keep driver_info."""
+
+    @abstractmethod
+    def sync_identity(self) -> SyncReport:
+        """Make users, groups, projects, roles and assignments those of the centre, ids and password hashes kept.
+
+        Raises:
+            DriverRejected: when the centre has no users, no projects or no roles: that is a fault, not a wish.
+        """
+
+    @abstractmethod
+    def distribute_keys(self) -> SyncReport:
+        """Make the keys those of the centre.
+
+        Raises:
+            DriverRejected: when the centre has none.
+        """
+
+    @abstractmethod
+    def reset_audit(self) -> None:
+        """Forget what earlier audits of the subcloud found, so that the next one looks at everything."""
+
+    @abstractmethod
+    def enable(self) -> None:
+        """Tell the subcloud that its rows now follow the centre's."""
+
+    @abstractmethod
+    def digest(self) -> dict[str, str]:
+        """A fingerprint (SHA-256, hexadecimal) of each table's rows, to be compared with the centre's."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give connections back; the driver connects anew when it is used again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.close()

@@ -1,0 +1,143 @@
+"""Subclouds whose identity service keeps its rows in a database of its own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from tasks.drivers.base import DriverInfo, SubcloudDriver, SyncReport
+from tasks.drivers.errors import DriverRejected
+from tasks.drivers.identity_tables import IDENTITY, KEYS, MUST_NOT_BE_EMPTY, audit, control, metadata
+from tasks.drivers.replication import Changes, Rows, fingerprint, read, replicate
+from tasks.drivers.sql_side import SqlSide
+
+
+def _without_password(url: str) -> str:
+    try:
+        password = make_url(url).password
+    except ArgumentError as error:
+        raise ValueError(str(error)) from error
+    if password:
+        raise ValueError("must hold no password; name the credentials with `credentials`")
+    return url
+
+
+class SqlInfo(DriverInfo):
+    """The driver_info of a sql subcloud.
+
+    Attributes:
+        database_url: The subcloud's own database, `sqlite:///FILE` or `postgresql+psycopg://HOST/NAME`; without a
+            password.
+        credentials: The name of its credentials. Defaults to none.
+        connect_timeout: Seconds for a connection, above 0. Defaults to 5.
+        statement_timeout: Seconds for each statement, above 0. Defaults to 60.
+    """
+
+    database_url: Annotated[str, AfterValidator(_without_password)]
+    credentials: str | None = None
+    connect_timeout: Annotated[float, Field(gt=0)] = 5.0
+    statement_timeout: Annotated[float, Field(gt=0)] = 60.0
+
+
+class SqlSubcloudDriver(SubcloudDriver):
+    """Replicates identity rows and keys from the central database; driver_info is that of `SqlInfo`.
+
+    The centre is read in one transaction; each table of the subcloud is written in one of its own, and rows that are
+    right already are not touched. Tables that the subcloud lacks are made.
+    """
+
+    def _configure(self, driver_info: Mapping[str, Any]) -> None:
+        info = SqlInfo.of(self.name, driver_info)
+        self._subcloud = SqlSide(
+            self.name,
+            info.database_url,
+            self._credentials.get(info.credentials, self.name) if info.credentials else None,
+            connect_timeout=info.connect_timeout,
+            statement_timeout=info.statement_timeout,
+        )
+        self._centre = SqlSide("the centre", self._central_url)
+
+    def sync_identity(self) -> SyncReport:
+        """Make users, groups, projects, roles and assignments those of the centre, ids and password hashes kept."""
+        return self._replicate(IDENTITY)
+
+    def distribute_keys(self) -> SyncReport:
+        """Make the keys those of the centre."""
+        return self._replicate(KEYS)
+
+    def reset_audit(self) -> None:
+        """Forget what earlier audits found, for each table that follows the centre."""
+        with self._subcloud.writing(self._guard) as connection:
+            metadata.create_all(connection)
+            for table in sorted((*IDENTITY, *KEYS), key=lambda table: table.name):
+                _put(connection, audit, {"resource_type": table.name}, {"last_audit_at": None, "findings": 0})
+
+    def enable(self) -> None:
+        """Mark in the subcloud's database that its rows now follow the centre's."""
+        with self._subcloud.writing(self._guard) as connection:
+            metadata.create_all(connection)
+            _put(connection, control, {"id": 1}, {"enabled": True})
+
+    def digest(self) -> dict[str, str]:
+        """A fingerprint of each table that follows the centre; `database_digest` tells the centre's."""
+        return _digest(self._subcloud)
+
+    def close(self) -> None:
+        """Close the connections to both databases."""
+        self._subcloud.close()
+        self._centre.close()
+
+    def _replicate(self, tables: Sequence[Table]) -> SyncReport:
+        wanted = self._read_centre(tables)
+        with self._subcloud.writing(self._guard) as connection:
+            metadata.create_all(connection)
+        changes: dict[str, Changes] = {}
+        for table in tables:
+            with self._subcloud.writing(self._guard) as connection:
+                changes[table.name] = replicate(connection, table, wanted[table.name])
+        return SyncReport(
+            inserted={name: change.inserted for name, change in changes.items()},
+            updated={name: change.updated for name, change in changes.items()},
+            deleted={name: change.deleted for name, change in changes.items()},
+        )
+
+    def _read_centre(self, tables: Sequence[Table]) -> dict[str, Rows]:
+        with self._centre.reading() as connection:
+            rows = {table.name: read(connection, table) for table in tables}
+        if empty := sorted(name for name in rows if name in MUST_NOT_BE_EMPTY and not rows[name]):
+            raise DriverRejected(
+                self.name,
+                "",
+                f"the centre has no {' and no '.join(empty)}, so nothing was replicated",
+                "repair the centre",
+            )
+        return rows
+
+
+def database_digest(url: str) -> dict[str, str]:
+    """A fingerprint of each table of any database that has the identity tables: the centre's, for one.
+
+    Raises:
+        DriverError: when it cannot be read.
+    """
+    side = SqlSide("the database", url)
+    try:
+        return _digest(side)
+    finally:
+        side.close()
+
+
+def _digest(side: SqlSide) -> dict[str, str]:
+    with side.reading() as connection:
+        return {table.name: fingerprint(read(connection, table)) for table in (*IDENTITY, *KEYS)}
+
+
+def _put(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any]) -> None:
+    where = [table.c[name] == value for name, value in key.items()]
+    if connection.execute(select(table).where(*where)).first() is None:
+        connection.execute(insert(table).values(key | values))
+    else:
+        connection.execute(update(table).where(*where).values(values))

@@ -1,0 +1,37 @@
+"""What Fleetring knows of its fleet: nodes and subclouds, their tables, look-ups and inventory files."""
+
+from tasks.inventory import nodes, subclouds
+from tasks.inventory.database import Database
+from tasks.inventory.errors import (
+    ConcurrentChange,
+    DatabaseNotMigrated,
+    DatabaseUnreachable,
+    InventoryError,
+    InventoryFileError,
+    Problem,
+    UnknownNode,
+    UnknownSubcloud,
+)
+from tasks.inventory.importer import Imported, Kind, import_file
+from tasks.inventory.models import Base, Node, Subcloud, SyncState
+
+__all__ = [
+    "Base",
+    "ConcurrentChange",
+    "Database",
+    "DatabaseNotMigrated",
+    "DatabaseUnreachable",
+    "Imported",
+    "InventoryError",
+    "InventoryFileError",
+    "Kind",
+    "Node",
+    "Problem",
+    "Subcloud",
+    "SyncState",
+    "UnknownNode",
+    "UnknownSubcloud",
+    "import_file",
+    "nodes",
+    "subclouds",
+]
