@@ -34,12 +34,11 @@ class ActionTask(TaskManager):
     def __init__(self, action: "NodeAction", refs: list[str]) -> None:
         self._action = action
         super().__init__(
-            action.app.runtime,
             refs,
             shared=action.mode is LockMode.SHARED,
             purpose=action.short_name,
             priority=action.current_priority,
-            owner=f"task:{action.request.id}",
+            task_id=action.request.id,
         )
 
     @property
@@ -55,9 +54,8 @@ class ActionTask(TaskManager):
             total: how much there is to do.
             message: what is being done. Defaults to nothing.
         """
-        told = {"done": done, "total": total, "message": message}
-        self._action.update_state(state="PROGRESS", meta=told)
-        self._action.send_event("task-progress", **told)
+        self._action.update_state(state="PROGRESS", meta={"done": done, "total": total, "message": message})
+        self._action.send_event("task-progress", done=done, total=total, message=message)
 
     def defer(self, priority: int | None = None, delay: float = 0.0) -> None:
         """Go back into the queue, with the same id and arguments, and start over later; this call does not return.
@@ -90,7 +88,7 @@ class NodeAction(FleetTask):
         """The action's name without its module."""
         return str(self.name).rpartition(".")[2]
 
-    def apply_async(
+    def apply_async(  # type: ignore[override]  # options go by name only
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> AsyncResult[Any]:
         """Send the action: ``reboot.apply_async(["node-7"], priority=Priority.URGENT)``.
@@ -114,7 +112,7 @@ class NodeAction(FleetTask):
         try:
             self.body_signature.bind(None, *args, **kwargs)
         except TypeError as error:
-            first, *own = (str(parameter) for parameter in self.body_signature.parameters.values())
+            _task, *own = (str(parameter) for parameter in self.body_signature.parameters.values())
             raise InvalidArguments(
                 f"action {self.name} was sent with wrong arguments: {error}; it takes (nodes, {', '.join(own)})"
             ) from None
@@ -187,17 +185,15 @@ def node_action(
         def run(action: NodeAction, refs: str | list[str], *args: Any, **kwargs: Any) -> Any:
             return action.perform(refs, *args, **kwargs)
 
-        task: NodeAction = app.task(
-            run,
+        return app.task(
             bind=True,
             base=NodeAction,
-            name=name,
+            name=name or f"{body.__module__}.{body.__name__}",
             body=staticmethod(body),
             body_signature=inspect.signature(body),
             mode=mode,
             on_busy=on_busy,
-            priority=int(priority),
-        )
-        return task
+            default_priority=int(priority),
+        )(run)
 
     return decorate

@@ -16,14 +16,14 @@ PRIORITY_HEADER = "fleetring_priority"
 class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task generic, celery does not
     """The base of every task of the application.
 
-    A priority is any integer, the lower number goes first. Each task class has a default, ``priority``, and each call
+    A priority is any integer, the lower number goes first. Each task class has a default, ``default_priority``, and each call
     may pass its own.
     """
 
     abstract = True
-    priority: int = Priority.NORMAL
+    default_priority: int = Priority.NORMAL
 
-    def apply_async(
+    def apply_async(  # type: ignore[override]  # options go by name only
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> AsyncResult[Any]:
         """Send the task; the options are Celery's.
@@ -37,14 +37,14 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
             InvalidPriority: the priority is not an integer.
         """
         asked = options.pop("priority", None)
-        priority = validated(self.name, self.priority if asked is None else asked)
+        priority = validated(self.name, self.default_priority if asked is None else asked)
         options["headers"] = {**(options.get("headers") or {}), PRIORITY_HEADER: priority}
-        return super().apply_async(args, kwargs, priority=broker_step(priority), **options)
+        return super().apply_async(tuple(args or ()), dict(kwargs or {}), priority=broker_step(priority), **options)
 
     @property
     def current_priority(self) -> int:
         """The exact priority that the running task was sent with."""
-        return int((self.request.headers or {}).get(PRIORITY_HEADER, self.priority))
+        return int((self.request.headers or {}).get(PRIORITY_HEADER, self.default_priority))
 
     def retry(self, *args: Any, **options: Any) -> Any:
         """Send the task again as Celery does, with its exact priority unless another is given."""
@@ -76,4 +76,4 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
             again.apply_async()
         except Exception as error:
             raise Reject(error, requeue=True) from error
-        raise Retry(exc=reason, when=delay)
+        raise Retry(exc=reason, when=delay)  # type: ignore[arg-type]  # its type wants numbers.Real

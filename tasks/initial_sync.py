@@ -6,7 +6,6 @@ generation does nothing (see ``tasks.inventory.sync_rows`` for the states).
 
 import os
 import random
-import socket
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
@@ -77,21 +76,25 @@ def _send(tickets: Iterable[SyncTicket]) -> None:
 @app.task(base=FleetTask, bind=True, name=SYNCHRONISE)
 def synchronise(task: FleetTask, subcloud: str, generation: int) -> dict[str, Any]:
     """Bring one subcloud in step with the centre, under its lock; what happened is returned, and kept in its row."""
-    owner = f"{socket.gethostname()}:{os.getpid()}:{task.request.id}"
     try:
         lock = app.runtime.locks.acquire(
-            [f"subcloud:{subcloud}"], lease=app.settings.lock_lease, purpose="initial sync", owner=owner
+            f"subcloud:{subcloud}", lease=app.settings.lock_lease, purpose="initial sync", task=task.request.id
         )
     except ResourceLocked as busy:
         logger.info("initial sync of %s is left to the holder of its lock: %s", subcloud, busy)
         return {"outcome": "left to the holder of its lock"}
     with lock:
         with app.runtime.database.session() as session:
-            row = sync_rows.claim(session, subcloud, generation, owner=owner, lease=app.settings.sync_lease)
+            row = sync_rows.claim(session, subcloud, generation, owner=_me(task), lease=app.settings.sync_lease)
         if row is None:
             logger.info("initial sync of %s in generation %d is no longer required", subcloud, generation)
             return {"outcome": "no longer required"}
         return _run_steps(row, lock.ensure)
+
+
+def _me(task: FleetTask) -> str:
+    """Who claims the row: this run, and no other run of the same task."""
+    return f"{task.request.hostname}:{os.getpid()}:{task.request.id}"
 
 
 def _run_steps(row: Subcloud, ensure: Callable[[], object]) -> dict[str, Any]:

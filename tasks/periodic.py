@@ -10,7 +10,6 @@ from redbeat import RedBeatScheduler, RedBeatSchedulerEntry
 from tasks.app import PERIODIC_QUEUE, app
 from tasks.base import FleetTask
 from tasks.errors import InvalidPeriodicTask
-from tasks.priority import Priority
 
 
 class PeriodicTask(FleetTask):
@@ -18,7 +17,6 @@ class PeriodicTask(FleetTask):
 
     abstract = True
     ignore_result = True
-    priority = Priority.NORMAL
     spacing: float = 0.0
     run_immediately: bool = False
     enabled: bool = True
@@ -41,10 +39,8 @@ def periodic_task(
     def declare(function: Callable[[], Any]) -> PeriodicTask:
         if not (isfinite(spacing) and spacing > 0):
             raise InvalidPeriodicTask(f"periodic task {function.__name__} needs a spacing above 0 s, got {spacing}")
-        task: PeriodicTask = app.task(
-            function, base=PeriodicTask, spacing=float(spacing), run_immediately=run_immediately, enabled=enabled
-        )
-        return task
+        make = app.task(base=PeriodicTask, spacing=float(spacing), run_immediately=run_immediately, enabled=enabled)
+        return make(function)
 
     return declare
 

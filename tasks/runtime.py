@@ -1,44 +1,33 @@
 """What a process holds open for its tasks: the inventory, the locks, the credentials."""
 
 import os
-from collections.abc import Callable
 from functools import cached_property
 
 from locking import LockManager
+from tasks import settings
 from tasks.drivers import Credentials
 from tasks.inventory import Database
-from tasks.settings import Settings
 
 
 class Runtime:
-    """Opens each resource at its first use, once a process; a forked child opens its own.
+    """Opens each resource at its first use, once a process; a forked child opens its own."""
 
-    Args:
-        read_settings: returns the settings; called at the first use.
-    """
-
-    def __init__(self, read_settings: Callable[[], Settings]) -> None:
-        self._read_settings = read_settings
+    def __init__(self) -> None:
         self._pid = os.getpid()
-
-    @property
-    def settings(self) -> Settings:
-        """The settings of the process."""
-        return self._read_settings()
 
     @cached_property
     def _database(self) -> Database:
-        return Database(self.settings.database_url)
+        return Database(settings.current().database_url)
 
     @cached_property
     def _locks(self) -> LockManager:
-        return LockManager.from_url(self.settings.lock_url)
+        return LockManager.from_url(settings.current().lock_url)
 
     @cached_property
     def credentials(self) -> Credentials:
         """Where drivers look up user names and passwords."""
-        settings = self.settings
-        return Credentials.load(settings.credentials_file, settings.bmc_username, settings.bmc_password)
+        found = settings.current()
+        return Credentials.load(found.credentials_file, found.bmc_username, found.bmc_password)
 
     @property
     def database(self) -> Database:

@@ -11,7 +11,7 @@ from tasks.settings import Settings
 logger = get_logger(__name__)
 
 
-class ConsumeConfiguredQueues(bootsteps.Step):  # type: ignore[misc]  # celery-types leaves bootsteps untyped
+class ConsumeConfiguredQueues(bootsteps.Step):
     """Makes a worker that was started without ``-Q`` consume the groups of queues in its settings."""
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:

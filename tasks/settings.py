@@ -1,7 +1,7 @@
 """One frozen, typed object that holds every setting of a process.
 
-A setting comes from the environment (``FLEETRING_BROKER_URL``), else from ``fleetring.toml`` in the current folder, else
-from the record that a running ``fleetring up`` or ``demo`` keeps in ``.fleetring/``, else from its default here.
+A setting comes from the environment (``FLEETRING_BROKER_URL``), else from ``fleetring.toml`` in the current folder,
+else from the record that a running ``fleetring up`` or ``demo`` keeps in ``.fleetring/``, else from its default here.
 """
 
 import difflib
@@ -51,9 +51,7 @@ class Settings(BaseSettings):
     #: Where locks are kept: the same schemes as the broker's, or any URL of a database. Defaults to the broker.
     lock_url: str = Field("", repr=False)
     #: The inventory: sqlite:/// or postgresql+psycopg://.
-    database_url: str = Field(
-        f"sqlite:///{HOME}/fleetring.db", pattern=r"^(sqlite|postgresql)(\+\w+)?://", repr=False
-    )
+    database_url: str = Field(f"sqlite:///{HOME}/fleetring.db", pattern=r"^(sqlite|postgresql)(\+\w+)?://", repr=False)
     #: The central identity rows and keys that subclouds receive. Defaults to the inventory's database.
     identity_url: str = Field("", repr=False)
 

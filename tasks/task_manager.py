@@ -1,7 +1,5 @@
 """Nodes, their lock and their drivers, held together for as long as work on them lasts."""
 
-import os
-import socket
 from collections.abc import Iterable
 from contextlib import ExitStack
 from types import TracebackType
@@ -14,7 +12,7 @@ from tasks.app import app
 from tasks.drivers import NodeDriver, node_drivers
 from tasks.errors import NoNodesGiven
 from tasks.inventory import Node, nodes
-from tasks.runtime import Runtime
+from tasks.inventory.references import as_uuid
 
 
 class TaskManager:
@@ -24,13 +22,12 @@ class TaskManager:
     nobody works on what another task is about to change.
 
     Args:
-        runtime: the process's database, locks and credentials.
         refs: a node's name or UUID, or any iterable of them; a node named twice counts once.
         shared: several shared holders may work beside one another. Defaults to False: nobody else may.
         purpose: why the nodes are held, for whoever finds them locked.
         wait: how long to wait for the lock, in seconds; None waits without end. Defaults to 0.
         priority: who goes first among those who wait, the lower number. Defaults to 0.
-        owner: who holds the lock. Defaults to this host and process.
+        task_id: the Celery task that holds the nodes, shown to others. Defaults to none.
 
     Raises:
         NoNodesGiven: refs is empty.
@@ -40,30 +37,28 @@ class TaskManager:
 
     def __init__(
         self,
-        runtime: Runtime,
         refs: str | Iterable[str],
         *,
         shared: bool = False,
         purpose: str = "",
         wait: float | None = 0.0,
         priority: int = 0,
-        owner: str | None = None,
+        task_id: str | None = None,
     ) -> None:
         self.shared = shared
-        self._runtime = runtime
         self._drivers: dict[str, NodeDriver] = {}
         names = self._canonical_names([refs] if isinstance(refs, str) else list(refs))
-        self._lock = runtime.locks.acquire(
+        self._lock = app.runtime.locks.acquire(
             [f"node:{name}" for name in names],
             LockMode.SHARED if shared else LockMode.EXCLUSIVE,
             wait=wait,
-            lease=runtime.settings.lock_lease,
+            lease=app.settings.lock_lease,
             purpose=purpose,
             priority=priority,
-            owner=owner or f"{socket.gethostname()}:{os.getpid()}",
+            task=task_id,
         )
         try:
-            with runtime.database.reading() as session:
+            with app.runtime.database.reading() as session:
                 self._nodes = nodes.find(session, names)
         except BaseException:
             self._lock.release()
@@ -73,9 +68,9 @@ class TaskManager:
         """Locks are on names, so a UUID costs one look-up before the lock; a name costs none."""
         if not refs:
             raise NoNodesGiven("the task manager")
-        if not any(map(nodes.looks_like_uuid, refs)):
+        if not any(map(as_uuid, refs)):
             return refs
-        with self._runtime.database.reading() as session:
+        with app.runtime.database.reading() as session:
             return [node.name for node in nodes.find(session, refs)]
 
     @property
@@ -120,7 +115,7 @@ class TaskManager:
         if node.name not in self._drivers:
             make = node_drivers.load(node.driver)
             self._drivers[node.name] = make(
-                node.name, node.driver_info, self._runtime.credentials, guard=self._lock.ensure
+                node.name, node.driver_info, app.runtime.credentials, guard=self._lock.ensure
             )
         return self._drivers[node.name]
 
@@ -136,7 +131,7 @@ class TaskManager:
         """
         self._lock.ensure()
         statement = update(Node).where(Node.id == node.id).values(**changes)
-        with self._runtime.database.session() as session:
+        with app.runtime.database.session() as session:
             session.execute(fenced(statement, self._lock))
         for column, value in changes.items():
             setattr(node, column, value)
@@ -162,14 +157,5 @@ class TaskManager:
             error.add_note(f"releasing the nodes failed, too: {release_error}")
 
 
-def acquire(refs: str | Iterable[str], **options: Any) -> TaskManager:
-    """Take nodes for code outside a task: ``with task_manager.acquire(["node-7"], purpose="repair") as task: ...``.
-
-    Args:
-        refs: a node's name or UUID, or any iterable of them.
-        options: those of ``TaskManager``, but its runtime, which is the application's.
-
-    Raises:
-        What ``TaskManager`` raises.
-    """
-    return TaskManager(app.runtime, refs, **options)
+#: The verb for code outside a task: ``with task_manager.acquire(["node-7"], purpose="repair") as task: ...``.
+acquire = TaskManager

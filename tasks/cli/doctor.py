@@ -9,7 +9,7 @@ from kombu.utils.url import maybe_sanitize_url
 from rich.console import Console
 
 from tasks.app import app
-from tasks.cli.errors import UNREACHABLE, Failure
+from tasks.cli.errors import UNREACHABLE, failure
 from tasks.cli.output import json_option
 
 
@@ -59,7 +59,7 @@ def doctor(as_json: bool) -> None:
             console.print(f"{mark}  [bold]{name:10}[/]", end="")
             console.print(finding["text"], markup=False, highlight=False, soft_wrap=True)
     if not all(finding["ok"] for finding in findings.values()):
-        raise Failure("not everything is there; see the lines above", UNREACHABLE)
+        raise failure("not everything is there; see the lines above", UNREACHABLE)
 
 
 def _examine(check: Callable[[], str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import redis
 from kombu.exceptions import OperationalError as BrokerError
 from kombu.utils.url import maybe_sanitize_url
 
-from locking import LockError, LockStoreUnreachable, ResourceLocked
+from locking import LockError, ResourceLocked, StoreError
 from partitioning import PartitioningError
 from tasks import settings
 from tasks.drivers import DriverError
@@ -20,12 +20,11 @@ from tasks.inventory import DatabaseUnreachable, InventoryError
 FAILED, WRONG_INPUT, UNREACHABLE, LOCKED = 1, 2, 3, 4
 
 
-class Failure(click.ClickException):
-    """An error whose text is for people; its status is for scripts."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.exit_code = status
+def failure(message: str, status: int) -> click.ClickException:
+    """Return an error whose text is for people and whose exit status is for scripts."""
+    error = click.ClickException(message)
+    error.exit_code = status  # type: ignore[misc]  # click reads it from the instance
+    return error
 
 
 @contextmanager
@@ -34,13 +33,13 @@ def explained() -> Iterator[None]:
     try:
         yield
     except ResourceLocked as error:
-        raise Failure(str(error), LOCKED) from error
-    except (DatabaseUnreachable, LockStoreUnreachable) as error:
-        raise Failure(str(error), UNREACHABLE) from error
+        raise failure(str(error), LOCKED) from error
+    except (DatabaseUnreachable, StoreError) as error:
+        raise failure(str(error), UNREACHABLE) from error
     except (redis.ConnectionError, redis.TimeoutError, BrokerError) as error:
-        raise Failure(_broker_is_silent(error), UNREACHABLE) from error
+        raise failure(_broker_is_silent(error), UNREACHABLE) from error
     except (FleetringError, InventoryError, DriverError, LockError, PartitioningError) as error:
-        raise Failure(str(error), WRONG_INPUT) from error
+        raise failure(str(error), WRONG_INPUT) from error
 
 
 def _broker_is_silent(error: Exception) -> str:

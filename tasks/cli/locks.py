@@ -33,6 +33,7 @@ def _row(holder: Holder) -> dict[str, Any]:
         "name": holder.name,
         "mode": holder.mode.value,
         "owner": holder.owner,
+        "task": holder.task,
         "purpose": holder.purpose,
         "age": holder.age,
         "lease_left": holder.lease_left,

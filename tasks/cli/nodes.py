@@ -53,9 +53,7 @@ def list_(driver: str | None, power: str | None, maintenance: bool | None, faile
       fleetring nodes list --power off --json
     """  # noqa: D301 - click's \b keeps the lines of a paragraph apart
     with app.runtime.database.reading() as session:
-        found = inventory_nodes.list_(
-            session, driver=driver, power_state=power, maintenance=maintenance, failed=failed
-        )
+        found = inventory_nodes.list_(session, driver=driver, power_state=power, maintenance=maintenance, failed=failed)
     print_rows(f"{len(found)} nodes", [_row(node) for node in found], as_json=as_json)
 
 

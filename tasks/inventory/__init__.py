@@ -1,6 +1,6 @@
 """What Fleetring knows of its fleet: nodes and subclouds, their tables, look-ups and inventory files."""
 
-from tasks.inventory import nodes, subclouds
+from tasks.inventory import nodes, subclouds, sync_rows
 from tasks.inventory.database import Database
 from tasks.inventory.errors import (
     ConcurrentChange,
@@ -14,6 +14,7 @@ from tasks.inventory.errors import (
 )
 from tasks.inventory.importer import Imported, Kind, import_file
 from tasks.inventory.models import Base, Node, Subcloud, SyncState
+from tasks.inventory.sync_rows import SyncTicket
 
 __all__ = [
     "Base",
@@ -29,9 +30,11 @@ __all__ = [
     "Problem",
     "Subcloud",
     "SyncState",
+    "SyncTicket",
     "UnknownNode",
     "UnknownSubcloud",
     "import_file",
     "nodes",
     "subclouds",
+    "sync_rows",
 ]

@@ -198,4 +198,5 @@ def _set(condition: ColumnElement[bool], **values: object):  # type: ignore[no-u
 
 
 def _changed(session: Session, condition: ColumnElement[bool], **values: object) -> bool:
-    return bool(session.execute(_set(condition, **values)).rowcount)
+    result = session.execute(_set(condition, **values))
+    return bool(result.rowcount)  # type: ignore[attr-defined]  # an UPDATE gives a CursorResult

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 from rich.console import Console
@@ -13,7 +13,7 @@ from tasks.app import app
 from tasks.cli.demo import verdict as verdicts
 from tasks.cli.demo.picture import Picture, Snapshot, plain_line
 from tasks.cli.demo.scenario import request_syncs, send_actions
-from tasks.cli.demo.watch import EventListener, Sent, count_states, queue_depths
+from tasks.cli.demo.watch import EventListener, Sent, queue_depths
 from tasks.cli.demo.world import EXAMPLE_BMC_PORT, DemoWorld, refuse_foreign_settings
 from tasks.cli.errors import FAILED
 from tasks.inventory import nodes, subclouds
@@ -54,46 +54,64 @@ def demo(keep: bool, bmc_port: int, flower_port: int, timeout: float) -> None:
 
 def _run(console: Console, world: DemoWorld, timeout: float) -> bool:
     began = time.monotonic()
+    with app.runtime.database.reading() as session:
+        node_names = [node.name for node in nodes.list_(session)]
+        subcloud_names = [subcloud.name for subcloud in subclouds.list_(session)]
     with EventListener() as listener:
-        with app.runtime.database.reading() as session:
-            node_names = [node.name for node in nodes.list_(session)]
-            subcloud_names = [subcloud.name for subcloud in subclouds.list_(session)]
         sent = list(send_actions(node_names))
+        requested_at = time.time()
         request_syncs(subcloud_names)
-        _watch(console, world, sent, began + timeout)
+        states = _watch(console, world, sent, began + timeout)
     verdict = verdicts.reach()
-    console.print(verdicts.timing_table(sent, listener))
+    console.print(verdicts.timing_table(sent, states, listener))
+    console.print(verdicts.sync_table(requested_at))
     console.print(verdicts.verdict_table(verdict))
-    for wrong in (*verdict.nodes_wrong, *verdict.subclouds_wrong):
-        console.print(f"[red]{wrong}", highlight=False)
-    failed = [action for action in sent if action.state != "succeeded"]
-    for action in failed:
-        console.print(f"[red]{action.action} of {', '.join(action.targets)}: {action.state}: {action.result.info}")
+    unfinished = [one for one in sent if states[one.task_id] != "succeeded"]
+    for text in (*verdict.nodes_wrong, *verdict.subclouds_wrong, *(_describe(one, states) for one in unfinished)):
+        console.print(text, style="red", highlight=False, markup=False)
     console.print(f"took {time.monotonic() - began:.0f} s")
-    return verdict.good and not failed
+    return verdict.good and not unfinished
 
 
-def _watch(console: Console, world: DemoWorld, sent: Sequence[Sent], deadline: float) -> None:
-    """Show what happens until all is done or the time is up."""
+def _describe(sent: Sent, states: Mapping[str, str]) -> str:
+    state = states[sent.task_id]
+    return f"{sent.action} of {', '.join(sent.nodes)} {state}" + (f": {sent.result}" if state == "failed" else "")
+
+
+def _watch(console: Console, world: DemoWorld, sent: Sequence[Sent], deadline: float) -> Mapping[str, str]:
+    """Show what happens until all is done or the time is up, and return the state of every action at the end."""
     began, picture, spoken = time.monotonic(), Picture(), ""
     with Live(console=console, auto_refresh=False, transient=False) as live:
         while True:
-            snapshot = _snapshot(sent)
+            states = {one.task_id: one.state for one in sent}
+            snapshot = _snapshot(sent, states)
             if console.is_terminal:
                 live.update(picture.draw(snapshot), refresh=True)
-            elif (line := plain_line(time.monotonic() - began, snapshot)).partition("]")[2] != spoken:
-                spoken = line.partition("]")[2]
-                console.print(line, soft_wrap=True, highlight=False)
+            elif (line := plain_line(snapshot)) != spoken:
+                spoken = line
+                console.print(
+                    f"[{time.monotonic() - began:5.1f} s] {line}", soft_wrap=True, highlight=False, markup=False
+                )
             if snapshot.done >= snapshot.total or time.monotonic() > deadline:
-                return
+                return states
             world.ensure_a_worker_is_left(WORKERS)
             time.sleep(0.5)
 
 
-def _snapshot(sent: Sequence[Sent]) -> Snapshot:
-    actions = {kind: count_states([one for one in sent if one.action == kind]) for kind in {one.action for one in sent}}
+def _snapshot(sent: Sequence[Sent], states: Mapping[str, str]) -> Snapshot:
+    actions: dict[str, Counter[str]] = {kind: Counter() for kind in sorted({one.action for one in sent})}
+    for one in sent:
+        actions[one.action][states[one.task_id]] += 1
     with app.runtime.database.reading() as session:
-        states = Counter(row.state.value for row in subclouds.list_(session))
-    held = [(lock.name, holder.mode.value, holder.purpose) for lock in app.runtime.locks.list() for holder in lock.holders]
-    waiting = [(", ".join(one.targets), one.action) for one in sent if one.state == "waiting for a lock"]
-    return Snapshot(dict(sorted(actions.items())), states, held, waiting, queue_depths(("actions", "periodic")))
+        syncs = Counter(row.state.value for row in subclouds.list_(session))
+    return Snapshot(
+        actions=actions,
+        subclouds=syncs,
+        holders=[
+            (holder.name, holder.mode.value, holder.purpose)
+            for lock in app.runtime.locks.list()
+            for holder in lock.holders
+        ],
+        waiters=[(", ".join(one.nodes), one.action) for one in sent if states[one.task_id] == "waiting for a lock"],
+        queues=queue_depths(("actions", "periodic")),
+    )

@@ -1,6 +1,6 @@
 """The demo's live picture, and the plain lines that stand for it where there is no terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.columns import Columns
@@ -29,9 +29,9 @@ class Snapshot:
     """How many actions are in each state, by action."""
     subclouds: Mapping[str, int]
     """How many subclouds are in each state."""
-    holders: list[tuple[str, str, str]] = field(default_factory=list)
+    holders: Sequence[tuple[str, ...]] = field(default_factory=list)
     """Name, mode and purpose of every lock that is held."""
-    waiters: list[tuple[str, str]] = field(default_factory=list)
+    waiters: Sequence[tuple[str, ...]] = field(default_factory=list)
     """Target and action of everything that waits for a lock."""
     queues: Mapping[str, int] = field(default_factory=dict)
     """How many tasks are in each queue."""
@@ -92,7 +92,7 @@ class Picture:
         return table
 
 
-def _panel(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]] | list[tuple[str, str, str]], most: int = 8) -> Panel:
+def _panel(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]], most: int = 8) -> Panel:
     table = Table(*header, box=None, header_style="dim", pad_edge=False)
     for row in rows[:most]:
         table.add_row(*row)
@@ -101,11 +101,11 @@ def _panel(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]] | li
     return Panel(table, title=title, border_style="blue")
 
 
-def plain_line(elapsed: float, snapshot: Snapshot) -> str:
+def plain_line(snapshot: Snapshot) -> str:
     """Return one line that says what the picture would show."""
     parts = [f"{name} {_counts(states)}" for name, states in snapshot.actions.items()]
     parts.append(f"initial sync {_counts(snapshot.subclouds)}")
-    return f"[{elapsed:5.1f} s] {snapshot.done}/{snapshot.total} done; " + "; ".join(parts)
+    return f"{snapshot.done}/{snapshot.total} done; " + "; ".join(parts)
 
 
 def _counts(states: Mapping[str, int]) -> str:

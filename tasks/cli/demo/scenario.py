@@ -29,5 +29,6 @@ def request_syncs(subclouds: list[str]) -> None:
 
 
 def _send(action: NodeAction, nodes: str | list[str], *args: Any, **options: Any) -> Sent:
-    targets = (nodes,) if isinstance(nodes, str) else tuple(nodes)
-    return Sent(action.short_name, targets, time.time(), action.apply_async([nodes, *args], **options))
+    at = time.time()
+    task_id = str(action.apply_async([nodes, *args], **options).id)
+    return Sent(task_id, action.short_name, (nodes,) if isinstance(nodes, str) else tuple(nodes), at)

@@ -1,12 +1,9 @@
 """Watching tasks from outside: Celery's events tell when, the result backend tells whether."""
 
 import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
-
-from celery.result import AsyncResult
 
 from tasks.app import app
 
@@ -25,17 +22,22 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One action that was sent: its short name, its nodes or subcloud, when, and its result to be."""
+    """One action that was sent: its id and short name, its nodes, and when."""
 
+    task_id: str
     action: str
-    targets: tuple[str, ...]
+    nodes: tuple[str, ...]
     at: float
-    result: AsyncResult[Any]
 
     @property
     def state(self) -> str:
         """Where it stands, in the picture's words."""
-        return STATES[self.result.state]
+        return STATES[app.backend.get_state(self.task_id)]
+
+    @property
+    def result(self) -> Any:
+        """What it returned, or the error that it ended with."""
+        return app.backend.get_result(self.task_id)
 
 
 @dataclass(slots=True)
@@ -67,7 +69,7 @@ class EventListener:
 
     def times_of(self, sent: Sent) -> Times:
         """Return when things happened to a task, as far as it was heard."""
-        return self._times.get(sent.result.id, Times())
+        return self._times.get(sent.task_id, Times())
 
     def _of(self, event: Mapping[str, Any]) -> Times:
         return self._times.setdefault(event["uuid"], Times())
@@ -92,13 +94,8 @@ class EventListener:
         self._connection.release()
 
 
-def count_states(sent: Sequence[Sent]) -> Counter[str]:
-    """Count the actions in each state."""
-    return Counter(action.state for action in sent)
-
-
 def queue_depths(queues: Sequence[str]) -> dict[str, int]:
     """Return how many tasks wait in each of the queues."""
     with app.connection_for_read() as connection:
-        channel = connection.default_channel
-        return {name: channel.queue_declare(name, passive=True).message_count for name in queues}
+        channel: Any = connection.default_channel  # celery-types knows a part of it only
+        return {name: channel.queue_declare(name).message_count for name in queues}

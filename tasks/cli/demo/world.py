@@ -10,14 +10,14 @@ from tasks.app import app
 from tasks.cli.imports import import_inventory
 from tasks.cli.local_fleet import LocalFleet, ensure_port_is_free
 from tasks.cli.redfish_emulator import RedfishEmulator
-from tasks.drivers import seed_centre
+from tasks.drivers.identity_seed import seed_central
 from tasks.errors import FleetringError
 from tasks.settings import ENV_PREFIX, HOME, USER_FILE
 
 DATA = HOME / "demo"
 #: The BMC address that the example file is written with.
 EXAMPLE_BMC_PORT = 18000
-#: Rows of the centre: users, and about a tenth as many groups and projects.
+#: How many users the centre has for each subcloud to receive.
 CENTRAL_USERS = 200
 
 
@@ -71,7 +71,7 @@ class DemoWorld(LocalFleet):
         inventory_file = self._own_copy_of_the_example()
         self._start_bmcs(inventory_file)
         centre = f"sqlite:///{DATA}/centre.db"
-        seed_centre(centre, users=CENTRAL_USERS)
+        seed_central(centre, users=CENTRAL_USERS)
         self.record(
             broker_url=self.start_broker(),
             database_url=f"sqlite:///{DATA}/fleetring.db",
