@@ -66,7 +66,7 @@ def test_whoever_comes_after_a_later_grant_has_written_changes_nothing(
     with pytest.raises(LockLost), engine.begin() as connection:
         connection.execute(_power_on(early, *names))
     with engine.connect() as connection:
-        fences = dict(connection.execute(select(Node.name, Node.fence)))
+        fences = {row.name: row.fence for row in connection.execute(select(Node.name, Node.fence))}
     assert fences == {"n1": late.fence, "n2": None}
 
 
