@@ -16,8 +16,8 @@ PRIORITY_HEADER = "fleetring_priority"
 class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task generic, celery does not
     """The base of every task of the application.
 
-    A priority is any integer, the lower number goes first. Each task class has a default, ``default_priority``, and each call
-    may pass its own.
+    A priority is any integer, the lower number goes first. Each task class has a default, ``default_priority``, and
+    each call may pass its own.
     """
 
     abstract = True

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from tasks import app, settings
 from tasks.cli import COMMANDS, fleet
-from tasks.cli.errors import LOCKED, UNREACHABLE, WRONG_INPUT
+from tasks.cli.errors import LOCKED, UNREACHABLE, WRONG_INPUT, explained
 from tasks.cli.local_fleet import FolderInUse, LocalFleet
 
 FLEET_FILE = """
@@ -153,14 +154,13 @@ def test_a_wrong_setting_stops_every_command_before_it_starts(monkeypatch: pytes
 
 
 def test_a_busy_node_has_an_exit_status_of_its_own() -> None:
-    from locking import ResourceLocked  # noqa: PLC0415 - used here only
-    from tasks.cli.errors import explained  # noqa: PLC0415 - as above
-
-    with app.runtime.locks.acquire("node:node-1", owner="a", purpose="repair"):
-        with pytest.raises(Exception, match="repair") as caught, explained():
-            app.runtime.locks.acquire("node:node-1", owner="b")
-    assert isinstance(caught.value.__cause__, ResourceLocked)
-    assert caught.value.exit_code == LOCKED  # type: ignore[attr-defined]
+    with (
+        app.runtime.locks.acquire("node:node-1", owner="a", purpose="repair"),
+        pytest.raises(click.ClickException, match="repair") as caught,
+        explained(),
+    ):
+        app.runtime.locks.acquire("node:node-1", owner="b")
+    assert caught.value.exit_code == LOCKED
 
 
 def test_a_port_that_is_taken_is_named_with_the_option_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:

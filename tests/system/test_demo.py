@@ -49,7 +49,7 @@ def test_losing_a_worker_changes_nothing_but_the_time_and_flower_shows_what_ran(
     assert_all_is_done(demo)
 
     # And Flower shows actions and syncs by name, with their arguments and results
-    with urllib.request.urlopen(f"http://127.0.0.1:{flower_port}/tasks/datatable?{_DATATABLE}") as answer:  # noqa: S310
+    with urllib.request.urlopen(f"http://127.0.0.1:{flower_port}/tasks/datatable?{_DATATABLE}") as answer:
         tasks = json.load(answer)["data"]
     shown = {(task["name"], task["state"]) for task in tasks}
     assert ("tasks.node_actions.power.set_power_state", "SUCCESS") in shown

@@ -156,7 +156,7 @@ def test_power_sync_records_what_the_machine_says_and_skips_busy_nodes(fleet: An
     [
         (lambda: set_power_state.delay("node-1"), InvalidArguments, r"missing.*'target'.*takes \(nodes, target: str\)"),
         (lambda: reboot.delay("node-1", "now"), InvalidArguments, "too many positional arguments"),
-        (lambda: reboot.delay(), NoNodesGiven, "was given no node"),
+        (reboot.apply_async, NoNodesGiven, "was given no node"),
         (lambda: reboot.delay([]), NoNodesGiven, "was given no node"),
         (lambda: reboot.delay([7]), InvalidArguments, r"names or UUIDs of nodes first, got \[7\]"),
         (lambda: reboot.apply_async(["node-1"], priority="high"), InvalidPriority, "'high', which is not an integer"),
