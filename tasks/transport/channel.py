@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from redis.exceptions import NoScriptError
 
 from tasks.transport.claims import CONNECTION_LOST, Claims
-from tasks.transport.consumer import Consumer, consumer_of_process
+from tasks.transport.consumer import Consumer, bequeath, inherit
 from tasks.transport.envelope import Message, envelope, priority_of
 from tasks.transport.kombu_parts import BaseChannel, BaseSentinelChannel
 from tasks.transport.qos import QoS
@@ -23,6 +23,7 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
 
     Transport options, times in seconds: `lease` (8) after which a silent consumer is dead, `heartbeat` (1) between
     signs of life of an idle one, `restart_grace` (40) after a server's start in which nobody is declared dead,
+    `adopt_every` (5) seconds between looks at kombu's own lists, for messages of a stock producer (0: never),
     `max_redeliveries` (5), `reserved_slots` (0) kept for tasks of `reserved_priority` (-20) or a lower number.
     """
 
@@ -31,7 +32,12 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
     lease = 8.0
     heartbeat = 1.0
     restart_grace = 40.0
+    adopt_every = 5.0
     max_redeliveries = 5
+    # a peer that vanished without a word must not hold up a producer, or a worker's loop, for ever
+    socket_timeout = 5.0
+    socket_connect_timeout = 5.0
+    socket_keepalive = True
     reserved_slots = 0
     reserved_priority = -20
 
@@ -40,6 +46,7 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         "lease",
         "heartbeat",
         "restart_grace",
+        "adopt_every",
         "max_redeliveries",
         "reserved_slots",
         "reserved_priority",
@@ -54,16 +61,18 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
             )
         self.claims = Claims(self)
         self.handlers = {CLAIM: self.claims.read, "LISTEN": self._receive}
+        self.identity: Consumer | None = None
+        broker = self.connection.client
+        self._broker = (broker.hostname, broker.port, broker.virtual_host, self.global_keyprefix)
         self._wake_topic = ""
         self._unacknowledged: set[str] = set()
 
     @property
     def consumer(self) -> Consumer:
-        """The one consumer that this process is on this broker."""
-        client = self.connection.client if self.connection else None
-        if client is not None:
-            self._broker = (client.hostname, client.port, client.virtual_host, self.global_keyprefix)
-        return consumer_of_process(*self._broker)
+        """Who this channel is to the broker, from its first use on."""
+        if self.identity is None:
+            self.identity = inherit(*self._broker)
+        return self.identity
 
     # -- publishing
 
@@ -145,6 +154,10 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         (self._unacknowledged.add if no_ack else self._unacknowledged.discard)(queue)
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
+    def stock_list(self, queue: str, step: int) -> str:
+        """Name the list into which stock kombu would put messages for `queue` of a priority `step`."""
+        return f"{self.global_keyprefix}{queue}{self.sep}{step}" if step else f"{self.global_keyprefix}{queue}"
+
     @property
     def claiming(self) -> bool:
         """True while a claim is under way. The field is kombu's, whose re-authentication respects it."""
@@ -190,7 +203,7 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
 
     def on_settled(self) -> None:
         """Tell the broker at once what was settled, unless an event loop is about to."""
-        if self.connection is not None and self.connection.cycle.loop is None:
+        if self.identity is not None and self.connection is not None and self.connection.cycle.loop is None:
             self.claims.settle()
 
     def wake_up_in(self, seconds: float) -> None:
@@ -242,22 +255,22 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
             try:
                 self._say_goodbye()
             except CONNECTION_LOST as error:
-                logger.warning("Tasks of a closing channel return when its lease ends: %s", error)
+                logger.warning("Unfinished tasks of a closing channel return when its lease ends: %s", error)
                 self._in_poll = None
         super().close()
 
     def _say_goodbye(self) -> None:
-        if self.claiming:
-            for tag, _ in self.claims.accept_last():
-                self.claims.release([tag])
         if self._qos is not None:
-            self._qos.restore_unacked_once()
-        if self.consumer.unsettled:
+            self._qos.forget()
+        if self.identity is None:
+            return
+        if self.claiming:
+            self.claims.accept_last()
+        if self.identity.unsettled:
             self.claims.settle()
-        if self.consumer.known and not self.consumer.held:
+        if self.identity.known:
             with self.conn_or_acquire() as client:
-                call(client, "leave", self.consumer.id)
-            self.consumer.known = False
+                call(client, "leave", self.identity.id)
 
     def abandon(self) -> None:
         """Let go of a broken connection. What runs goes on, held by the consumer; the next channel settles it."""
@@ -265,6 +278,9 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         self._in_poll = None
         if self._qos is not None:
             self._qos.forget()
+        if self.identity is not None:
+            self.claims.forget()
+            bequeath(self.identity, *self._broker)
         self.connection.cycle.discard(self)
         self._disconnect_pools()
         self._close_clients()

@@ -20,6 +20,11 @@ logger = logging.getLogger(__name__)
 UNLIMITED = 32
 """Tasks asked for at a time by a consumer that sets no prefetch count."""
 
+STEPS = (0, 3, 6, 9)
+"""kombu's default priority steps: a stock producer keeps one list for each."""
+
+ADOPTED_AT_ONCE = 500
+
 CONNECTION_LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 
@@ -37,6 +42,7 @@ class Claims:
         self._registered = False
         self._look_at = 0.0
         self._sent_at = 0.0
+        self._adopted_at = self._reconciled_at = 0.0
         self._telling: list[Holding] = []
 
     @property
@@ -48,14 +54,19 @@ class Claims:
 
     def resume(self) -> None:
         """Greet the broker on a new connection: keep what runs, return what was lost on the way."""
-        client = self.channel.client
-        load(client, "claim")
+        load(self.channel.client, "claim")
+        self.forget()
+        self._reconcile()
+
+    def forget(self) -> None:
+        """Expect nothing from the broken connection: what was told on it is told again."""
         self.consumer.untake(self._telling)
         self._telling = []
         self._idle = self._registered = False
-        self._reconcile()
 
     def _reconcile(self) -> None:
+        """Renew the lease and return what the broker thinks we hold and we do not, in case an answer was lost."""
+        self._reconciled_at = monotonic()
         known = "1" if self.consumer.known else "0"
         lease = round(self.channel.lease * MICROSECONDS)
         with self.channel.conn_or_acquire() as client:
@@ -79,6 +90,15 @@ class Claims:
             self.channel.client.connection.disconnect()
         elif waited >= 0.9 * self.channel.heartbeat:
             self._look_at = 0.0
+
+    def adopt(self) -> None:
+        """Take over messages that a stock producer left in kombu's lists, now and then."""
+        channel = self.channel
+        if channel.adopt_every and monotonic() - self._adopted_at >= channel.adopt_every:
+            self._adopted_at = monotonic()
+            lists = [(channel.stock_list(queue, step), queue) for queue in channel.active_queues for step in STEPS]
+            with channel.conn_or_acquire() as client:
+                call(client, "adopt", len(lists), *(part for pair in lists for part in pair), ADOPTED_AT_ONCE)
 
     def keep_alive(self) -> None:
         """Settle and renew from another thread, unless the event loop did so lately."""
@@ -196,6 +216,7 @@ class Claims:
         except Exception as error:  # whatever a message provokes, it must not end the worker
             logger.exception("Task %s of queue %s is a dead letter.", delivery.task_id, delivery.queue)
             self._bury(self.consumer.give_up([tag]), f"{type(error).__name__}: {error}")
+            self.channel.qos.drop(tag)
 
     # -- settling
 
@@ -223,8 +244,9 @@ class Claims:
         self._bury([holding for holding, requeue in refused if not requeue], "it was rejected")
 
     def sweep(self) -> None:
-        """Return tasks whose messages were dropped unsettled, for example by a lost connection."""
-        self.release(self.consumer.orphans())
+        """Once a lease: return tasks that nobody here has any more, dropped with a lost answer or connection."""
+        if not self.channel.claiming and monotonic() - self._reconciled_at > self.channel.lease:
+            self._reconcile()
 
     def release(self, tags: list[str]) -> None:
         """Return tasks unserved; that does not count as a redelivery."""

@@ -1,4 +1,4 @@
-"""The identity under which a process holds tasks. It outlives connections, so a reconnect interrupts nothing."""
+"""The identity under which a channel holds tasks. The next channel inherits it, so a reconnect interrupts nothing."""
 
 import os
 import secrets
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass
 class Holding:
-    """One task that this process was given: its member and queue, and the message that may settle it."""
+    """One task that a consumer was given: its member and queue, and the message that may settle it."""
 
     member: str
     queue: str
@@ -126,9 +126,16 @@ class Consumer:
         return lost
 
 
-_consumers: dict[tuple[object, ...], Consumer] = {}
+_estates: dict[tuple[object, ...], list[Consumer]] = {}
 
 
-def consumer_of_process(*broker: object) -> Consumer:
-    """Return the one consumer that this process is on `broker`; a forked child is another one."""
-    return _consumers.setdefault((os.getpid(), *broker), Consumer())
+def bequeath(consumer: Consumer, *broker: object) -> None:
+    """Leave `consumer` to the next channel that this process opens on `broker`."""
+    if consumer.known:
+        _estates.setdefault((os.getpid(), *broker), []).append(consumer)
+
+
+def inherit(*broker: object) -> Consumer:
+    """Return what a broken channel of this process left on `broker`, else a new consumer; a fork inherits none."""
+    estate = _estates.get((os.getpid(), *broker))
+    return estate.pop() if estate else Consumer()

@@ -1,7 +1,6 @@
 """The poller: keeps each consuming channel's two connections in the event loop, one that asks, one that is woken."""
 
 import logging
-from time import monotonic
 from typing import Any
 
 from tasks.transport.channel import CLAIM, Channel
@@ -20,11 +19,9 @@ class Poller(BasePoller):  # type: ignore[misc] # see kombu_parts
     def __init__(self) -> None:
         super().__init__()
         self.loop: Any = None
-        self._ticked_at = monotonic()
 
     def on_poll_start(self) -> None:
         """Send what there is to send, before the wait for answers."""
-        self._ticked_at = monotonic()
         for channel in list(self._channels):
             if channel.active_queues:
                 self._register_claims(channel)
@@ -60,16 +57,8 @@ class Poller(BasePoller):  # type: ignore[misc] # see kombu_parts
         return super().get(callback, timeout=min(patience, default=None))
 
     def beat(self) -> None:
-        """Let every consuming channel show a sign of life; called by a timer of the event loop.
-
-        Celery fires timers from a thread while a worker drains: then nobody polls, and the sign is given here.
-        """
-        channels = list(self._channels)
-        if monotonic() - self._ticked_at > 3:
-            for channel in channels[:1]:
-                channel.claims.keep_alive()
-            return
-        for channel in channels:
-            if channel.active_queues:
-                channel.claims.beat()
-                channel.claims.sweep()
+        """Let every consuming channel show a sign of life; called by a timer of the event loop."""
+        for channel in [channel for channel in self._channels if channel.active_queues]:
+            channel.claims.beat()
+            channel.claims.sweep()
+            channel.claims.adopt()

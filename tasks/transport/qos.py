@@ -19,21 +19,26 @@ class QoS(BaseQoS):  # type: ignore[misc] # see kombu_parts
     def append(self, message: Any, delivery_tag: str) -> None:
         """Tie a delivered message to the task that the broker lent us."""
         super().append(message, delivery_tag)
-        self.channel.consumer.attach(delivery_tag, message)
+        if self.channel.identity:
+            self.channel.identity.attach(delivery_tag, message)
 
     def ack(self, delivery_tag: str) -> None:
         """Note that a task is done."""
-        if not self.channel.consumer.finish(delivery_tag):
+        if self.channel.identity and not self.channel.identity.finish(delivery_tag):
             self._explain(delivery_tag)
         super().ack(delivery_tag)
         self.channel.on_settled()
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Note that a task goes back into its queue (it counts as a redelivery), or to the dead letters."""
-        if not self.channel.consumer.refuse(delivery_tag, requeue):
+        if self.channel.identity and not self.channel.identity.refuse(delivery_tag, requeue):
             self._explain(delivery_tag)
         super().ack(delivery_tag)
         self.channel.on_settled()
+
+    def drop(self, delivery_tag: str) -> None:
+        """Free the place of a delivery that was settled otherwise."""
+        super().ack(delivery_tag)
 
     def restore_unacked(self) -> None:
         """Return everything undone; that does not count as a redelivery."""

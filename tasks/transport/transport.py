@@ -23,8 +23,8 @@ class Transport(BaseTransport):  # type: ignore[misc] # see kombu_parts
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if KOMBU_VERSION[:2] != KOMBU:
             raise UnsupportedKombu(
-                f"kombu {KOMBU_VERSION[0]}.{KOMBU_VERSION[1]} is installed, but this transport overrides private methods "
-                "of kombu 5.7: install kombu>=5.7,<5.8, or use a Fleetring made for your kombu"
+                f"kombu {KOMBU_VERSION[0]}.{KOMBU_VERSION[1]} is installed, but this transport overrides private "
+                "methods of kombu 5.7: install kombu>=5.7,<5.8, or use a Fleetring made for your kombu"
             )
         super().__init__(*args, **kwargs)
         self.cycle = Poller()

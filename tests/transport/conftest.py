@@ -1,4 +1,5 @@
 import gc
+import importlib.util
 import json
 import os
 import signal
@@ -42,12 +43,12 @@ def client(url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture(scope="session")
 def queue_app() -> ModuleType:
-    sys.path.insert(0, str(HERE))
-    try:
-        import queue_app
-    finally:
-        sys.path.remove(str(HERE))
-    return queue_app
+    specification = importlib.util.spec_from_file_location("queue_app", HERE / "queue_app.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

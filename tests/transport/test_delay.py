@@ -10,6 +10,8 @@ import redis
 from celery import Celery
 from celery.exceptions import TaskRevokedError
 
+from tasks.transport import envelope
+
 pytestmark = pytest.mark.system
 
 Wait = Callable[..., Any]
@@ -90,8 +92,6 @@ def test_a_client_with_a_wrong_clock_delays_by_the_time_that_it_means(
     app: Celery, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a producer whose clock is a day ahead
-    from tasks.transport import envelope
-
     ahead = datetime.now(UTC) + timedelta(days=1)
 
     class WrongClock(datetime):
