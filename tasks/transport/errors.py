@@ -5,13 +5,13 @@ class TransportError(Exception):
     """Anything that the transport refuses."""
 
 
-class UnsupportedKombu(TransportError):  # noqa: N818 - reads as what it says
+class UnsupportedKombu(TransportError):
     """The installed kombu is not the minor version that the overrides fit."""
 
 
-class NoSuchTask(TransportError, LookupError):  # noqa: N818 - the name that callers of a work pool know
+class NoSuchTask(TransportError, LookupError):
     """No task with this id waits (or, where said so, runs)."""
 
 
-class DuplicateTask(TransportError, ValueError):  # noqa: N818 - as above
+class DuplicateTask(TransportError, ValueError):
     """A task with this id lives already: it waits or runs."""

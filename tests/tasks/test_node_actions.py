@@ -182,7 +182,7 @@ def test_a_message_carries_no_credentials_and_nothing_of_the_inventory(
 
     # Then everything in Redis about it is the name
     with Redis.from_url(valkey_url, decode_responses=True) as client:
-        queued = [text for key in client.keys("actions*") for text in client.lrange(key, 0, -1)]
+        queued = [text for key in client.keys("*actions*:tasks") for text in client.hvals(key)]
     assert len(queued) == 1
     assert "node-1" in queued[0]
     assert "s3cret" not in queued[0]
