@@ -50,8 +50,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     client: redis.Redis
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(batch=st.lists(st.tuples(ids, queues, priorities, st.integers(0, 4)), min_size=4, max_size=16))
+    def begin(self, batch: list[tuple[str, str, int, int]]) -> None:
         self.client.flushdb()
         self.clock = itertools.count()
         self.tasks: dict[str, Task] = {}
@@ -59,6 +59,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.paused: set[str] = set()
         for queue in QUEUES:
             call(self.client, "declare", queue, "")
+        self.publish_batch(batch)
 
     # -- helpers
 
@@ -82,11 +83,18 @@ class QueueMachine(RuleBasedStateMachine):
 
     # -- what can happen
 
-    @rule(task_id=ids, queue=queues, priority=priorities, delayed=st.booleans())
-    def publish(self, task_id: str, queue: str, priority: int, delayed: bool) -> None:
+    @rule(batch=st.lists(st.tuples(ids, queues, priorities, st.integers(0, 4)), min_size=1, max_size=8))
+    def publish(self, batch: list[tuple[str, str, int, int]]) -> None:
+        self.publish_batch(batch)
+
+    def publish_batch(self, batch: list[tuple[str, str, int, int]]) -> None:
+        for task_id, queue, priority, dice in batch:
+            old = self.tasks.get(task_id)
+            if old is None or (old.queue == queue and old.state != "dead"):
+                self.publish_one(task_id, queue, priority, delayed=dice == 0)
+
+    def publish_one(self, task_id: str, queue: str, priority: int, delayed: bool) -> None:
         old = self.tasks.get(task_id)
-        if old and (old.queue != queue or old.state == "dead"):
-            return
         payload = f"{task_id} {next(self.clock)}"
         call(self.client, "publish", "0", "1", queue, task_id, priority, HOUR if delayed else 0, "", payload)
         waited = old is not None and old.state in {"ready", "delayed", "parked"}
