@@ -1,6 +1,8 @@
 """The channel: where kombu's calls meet the scripts. Broadcasts stay kombu's own."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from redis.exceptions import NoScriptError
@@ -53,6 +55,7 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._commander: Any = None
         super().__init__(*args, **kwargs)
         if not 0 < self.heartbeat <= min(2.0, self.lease / 3):
             raise ValueError(
@@ -73,6 +76,19 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         if self.identity is None:
             self.identity = inherit(*self._broker)
         return self.identity
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """Yield the one client of this channel; kombu would make a new one each time, which costs more than a call."""
+        if client is None and self._commander is None:
+            self._commander = self.Client(connection_pool=self.pool, single_connection_client=True)
+        yield client or self._commander
+
+    def _disconnect_pools(self) -> None:
+        commander, self._commander = self._commander, None
+        if commander is not None:
+            commander.close()
+        super()._disconnect_pools()
 
     # -- publishing
 
