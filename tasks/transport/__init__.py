@@ -4,6 +4,7 @@ from tasks.transport.admin import DeadLetter, ListedTask, NewTask, Queues, Queue
 from tasks.transport.connection import AMQP, Connection
 from tasks.transport.errors import DuplicateTask, NoSuchTask, TransportError, UnsupportedKombu
 from tasks.transport.transport import SentinelTransport, Transport
+from tasks.transport.worker import QueueStep, install
 
 __all__ = [
     "AMQP",
@@ -14,9 +15,11 @@ __all__ = [
     "NewTask",
     "NoSuchTask",
     "QueueStats",
+    "QueueStep",
     "Queues",
     "SentinelTransport",
     "Transport",
     "TransportError",
     "UnsupportedKombu",
+    "install",
 ]

@@ -12,7 +12,7 @@ from tasks.transport.consumer import Consumer, bequeath, inherit
 from tasks.transport.envelope import Message, envelope, priority_of
 from tasks.transport.kombu_parts import BaseChannel, BaseSentinelChannel
 from tasks.transport.qos import QoS
-from tasks.transport.scripts import ROOT, call, load, script
+from tasks.transport.scripts import ROOT, call, load, packed, script
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,11 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         if self.identity is None:
             self.identity = inherit(*self._broker)
         return self.identity
+
+    @property
+    def root(self) -> str:
+        """What the key names begin with, as the server sees them."""
+        return f"{self.global_keyprefix}{ROOT}"
 
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
@@ -181,10 +186,9 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
 
     def send_claim(self, *command: Any) -> None:
         """Send a claim without waiting for its answer."""
-        client = self.client
-        arguments = client._prefix_args(command) if self.global_keyprefix else command  # noqa: SLF001 - as kombu
-        self._in_poll = client.connection
-        client.connection.send_command(*arguments)
+        connection = self.client.connection
+        self._in_poll = connection
+        connection.send_packed_command([packed(command)])
 
     def forget_claim(self) -> None:
         """Expect no answer any more: the connection that was to bring it is gone."""

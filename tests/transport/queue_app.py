@@ -9,7 +9,7 @@ from typing import Any
 import redis
 from celery import Celery, Task
 
-from tasks.transport import worker
+from tasks.transport import install
 
 
 def make_app(url: str, **options: Any) -> Celery:
@@ -26,7 +26,7 @@ def make_app(url: str, **options: Any) -> Celery:
         worker_hijack_root_logger=False,
         worker_prefetch_multiplier=1,
     )
-    worker.install(app)
+    install(app)
     for function in (add, record, sleep, die, fail_twice, total):
         app.task(function, name=function.__name__, bind=True)
     return app
