@@ -1,8 +1,9 @@
 """Fleetring's kombu transport for Redis: queues in sorted sets, one script a verb, leases instead of timeouts."""
 
-from tasks.transport.admin import DeadLetter, ListedTask, NewTask, Queues, QueueStats
+from tasks.transport.admin import Gate, Queues
 from tasks.transport.connection import AMQP, Connection
-from tasks.transport.errors import DuplicateTask, NoSuchTask, TransportError, UnsupportedKombu
+from tasks.transport.errors import DuplicateTask, NoSuchTask, QueueClosed, TransportError, UnsupportedKombu
+from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats
 from tasks.transport.transport import SentinelTransport, Transport
 from tasks.transport.worker import QueueStep, install
 
@@ -11,9 +12,11 @@ __all__ = [
     "Connection",
     "DeadLetter",
     "DuplicateTask",
+    "Gate",
     "ListedTask",
     "NewTask",
     "NoSuchTask",
+    "QueueClosed",
     "QueueStats",
     "QueueStep",
     "Queues",
