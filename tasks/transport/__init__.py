@@ -3,7 +3,8 @@
 from tasks.transport.admin import Gate, Queues
 from tasks.transport.connection import AMQP, Connection
 from tasks.transport.errors import DuplicateTask, NoSuchTask, QueueClosed, TransportError, UnsupportedKombu
-from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats
+from tasks.transport.outbox import Outbox
+from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats, State
 from tasks.transport.transport import SentinelTransport, Transport
 from tasks.transport.worker import QueueStep, install
 
@@ -16,11 +17,13 @@ __all__ = [
     "ListedTask",
     "NewTask",
     "NoSuchTask",
+    "Outbox",
     "QueueClosed",
     "QueueStats",
     "QueueStep",
     "Queues",
     "SentinelTransport",
+    "State",
     "Transport",
     "TransportError",
     "UnsupportedKombu",

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from tasks.transport.envelope import MICROSECONDS, exact_priority
 
@@ -110,9 +110,8 @@ class DeadLetter:
         )
 
 
-@dataclass(frozen=True)
-class NewTask:
-    """One task to publish as it stands: `payload` is a kombu message in JSON; `delay` and `lifetime` are seconds."""
+class NewTask(NamedTuple):
+    """One task to add as it stands: `payload` is a kombu message in JSON; `delay` and `lifetime` are seconds."""
 
     queue: str
     id: str
@@ -122,18 +121,21 @@ class NewTask:
     lifetime: float | None = None
 
     @property
-    def arguments(self) -> tuple[str, str, int, int, int | str, str]:
-        """What ``publish.lua`` and ``add.lua`` take for it.
+    def kind(self) -> tuple[str, int, int, int | str]:
+        """Queue, priority, delay and lifetime, as scripts take them.
 
         Raises:
             ValueError: the priority is beyond +-2**53.
         """
         lifetime = "" if self.lifetime is None else round(self.lifetime * MICROSECONDS)
-        return (
-            self.queue,
-            self.id,
-            exact_priority(self.priority),
-            round(self.delay * MICROSECONDS),
-            lifetime,
-            self.payload,
-        )
+        return self.queue, exact_priority(self.priority), round(self.delay * MICROSECONDS), lifetime
+
+    @property
+    def arguments(self) -> tuple[str, str, int, int, int | str, str]:
+        """What ``publish.lua`` takes for it.
+
+        Raises:
+            ValueError: the priority is beyond +-2**53.
+        """
+        queue, priority, delay, lifetime = self.kind
+        return queue, self.id, priority, delay, lifetime, self.payload
