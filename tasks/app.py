@@ -57,6 +57,8 @@ def _transport(values: Settings) -> dict[str, Any]:
         "result_extended": True,
         "result_expires": 86_400,
         "redis_socket_connect_timeout": 5,
+        # Celery's default keeps a caller waiting for 19 s where nobody listens.
+        "result_backend_transport_options": {"retry_policy": {"timeout": 5.0}},
         "accept_content": ["json"],
         "task_serializer": "json",
         "result_serializer": "json",

@@ -3,11 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+import redis
 from celery import Task
 from celery.exceptions import Reject, Retry
 from celery.result import AsyncResult
+from kombu.exceptions import OperationalError
 
+from tasks.errors import BrokerUnreachable
 from tasks.priority import Priority, validated
+
+#: What a broker, or a result store, that does not answer raises.
+SILENCE = (OperationalError, redis.ConnectionError, redis.TimeoutError)
 
 
 class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task generic, celery does not
@@ -32,10 +38,18 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
 
         Raises:
             InvalidPriority: the priority is not an integer.
+            BrokerUnreachable: the broker does not answer.
         """
         asked = options.pop("priority", None)
         priority = validated(self.name, self.default_priority if asked is None else asked)
-        return super().apply_async(tuple(args or ()), dict(kwargs or {}), priority=priority, **options)
+        try:
+            return super().apply_async(tuple(args or ()), dict(kwargs or {}), priority=priority, **options)
+        except Exception as error:
+            # Celery wraps the silence of a result store into a RuntimeError.
+            silence = error if isinstance(error, SILENCE) else error.__cause__
+            if isinstance(silence, SILENCE):
+                raise BrokerUnreachable(self.app.conf.broker_url, silence) from error
+            raise
 
     @property
     def current_priority(self) -> int:

@@ -153,6 +153,18 @@ def test_a_wrong_setting_stops_every_command_before_it_starts(monkeypatch: pytes
     assert "setting slots = 'none' is impossible" in result.output
 
 
+@pytest.mark.parametrize("command", ["worker", "beat", "flower"])
+def test_a_wrong_setting_stops_celerys_own_commands_with_one_sentence(command: str) -> None:
+    environment = {**os.environ, "FLEETRING_SLOTS": "none"}
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "tasks", command],
+        env=environment, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == WRONG_INPUT
+    assert done.stderr.startswith("Error: setting slots = 'none' is impossible")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_busy_node_has_an_exit_status_of_its_own() -> None:
     with (
         app.runtime.locks.acquire("node:node-1", owner="a", purpose="repair"),
