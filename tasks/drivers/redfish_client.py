@@ -56,12 +56,13 @@ class RedfishClient:
         self._address = address
         self._identity = system if system is None or system.startswith("/") else f"/redfish/v1/Systems/{system}"
         self._credential = credential
-        # sushy repeats whatever fails, also a reset that may have been carried out; one attempt switches that off.
+        # sushy repeats whatever does not get through, also a reset that may have been carried out; 1 is one attempt
+        # (0 would be three), and lets a GET that failed with 5xx be repeated once, at once.
         self._connector = connector.Connector(
             address,
             verify=verify_tls,
             server_side_retries=1,
-            server_side_retries_delay=0.5,
+            server_side_retries_delay=0,
             default_request_timeout=read_timeout,
             connect_timeout=connect_timeout,
         )
@@ -124,6 +125,8 @@ class RedfishClient:
         except exceptions.HTTPError as error:
             kind = DriverUnavailable if isinstance(error, exceptions.ServerSideError) else DriverRejected
             raise self.error(kind, f"the BMC answers HTTP {error.status_code}: {error}") from error
+        except exceptions.UnknownDefaultError as error:
+            raise self.error(DriverRejected, "the BMC has not exactly one system", "name one with `system`") from error
         except exceptions.SushyError as error:
             raise self.error(DriverRejected, str(error)) from error
         except (ValueError, TypeError, AttributeError) as error:
