@@ -66,7 +66,7 @@ class RedfishEmulator:
         """Start the emulator and return when it answers.
 
         Raises:
-            EmulatorError: when the port is taken, or when it does not answer within 20 seconds (with the end of its log).
+            EmulatorError: when the port is taken, or when it does not answer within 20 seconds.
         """
         self._claim_port()
         self._directory.mkdir(parents=True, exist_ok=True)

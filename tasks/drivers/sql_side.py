@@ -12,8 +12,14 @@ from tasks.drivers.base import Guard
 from tasks.drivers.credentials import Credential
 from tasks.drivers.errors import DriverError, DriverRejected, DriverTimeout, DriverUnreachable, InvalidDriverInfo
 
+SUPPORTED = frozenset({"sqlite", "postgresql"})
+"""The databases that rows can be replicated between, by SQLAlchemy's names."""
+
 # PostgreSQL's query_canceled (by statement_timeout) and lock_not_available.
 _OUT_OF_TIME = frozenset({"57014", "55P03"})
+
+# A server that vanished without a word is noticed after 25 seconds, not after the kernel's two hours.
+_NOTICE_DEAD_PEERS = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 
 class SqlSide:
@@ -79,7 +85,7 @@ class SqlSide:
     def _make_engine(self, connect_timeout: float) -> Engine:
         if self._backend == "sqlite":
             return create_engine(self._url, connect_args={"timeout": self._statement_timeout})
-        options = {"connect_timeout": max(1, round(connect_timeout)), "prepare_threshold": None}
+        options = {"connect_timeout": max(1, round(connect_timeout)), "prepare_threshold": None, **_NOTICE_DEAD_PEERS}
         return create_engine(self._url, pool_size=1, max_overflow=0, pool_pre_ping=True, connect_args=options)
 
     def _begin(self, connection: Connection, sqlite_begin: str) -> None:
@@ -117,6 +123,6 @@ def _parse(target: str, url: str) -> URL:
         parsed.get_dialect()
     except (ArgumentError, NoSuchModuleError) as error:
         raise InvalidDriverInfo(target, "", f"its database URL is malformed ({error})") from error
-    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+    if parsed.get_backend_name() not in SUPPORTED:
         raise InvalidDriverInfo(target, "", f"its database is {parsed.get_backend_name()}, not SQLite or PostgreSQL")
     return parsed

@@ -13,7 +13,9 @@ from tasks.inventory.errors import (
     UnknownSubcloud,
 )
 from tasks.inventory.importer import Imported, Kind, import_file
+from tasks.inventory.inventory_file import KnownDrivers
 from tasks.inventory.models import Base, Node, Subcloud, SyncState
+from tasks.inventory.references import as_uuid
 
 __all__ = [
     "Base",
@@ -25,12 +27,14 @@ __all__ = [
     "InventoryError",
     "InventoryFileError",
     "Kind",
+    "KnownDrivers",
     "Node",
     "Problem",
     "Subcloud",
     "SyncState",
     "UnknownNode",
     "UnknownSubcloud",
+    "as_uuid",
     "import_file",
     "nodes",
     "subclouds",

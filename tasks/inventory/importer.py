@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from tasks.inventory.database import Database
 from tasks.inventory.entries import NodeEntry, SubcloudEntry
-from tasks.inventory.inventory_file import InventoryFile
+from tasks.inventory.inventory_file import InventoryFile, KnownDrivers
 from tasks.inventory.models import Node, Subcloud
 
 
@@ -37,8 +37,8 @@ def import_file(
     path: str | Path,
     kinds: Collection[Kind] = frozenset(Kind),
     *,
-    node_drivers: Collection[str],
-    subcloud_drivers: Collection[str],
+    node_drivers: KnownDrivers,
+    subcloud_drivers: KnownDrivers,
 ) -> dict[Kind, Imported]:
     """Import an inventory file: all of it in one transaction, or nothing.
 
@@ -48,8 +48,8 @@ def import_file(
         database: Where to import to.
         path: The YAML file.
         kinds: What to import. Defaults to whatever the file holds.
-        node_drivers: The names of the node drivers there are.
-        subcloud_drivers: The names of the subcloud drivers there are.
+        node_drivers: The node drivers there are; they check the driver_info of their nodes.
+        subcloud_drivers: The subcloud drivers there are; they check the driver_info of their subclouds.
 
     Raises:
         InventoryFileError: with every problem of the file, each with its line.

@@ -7,7 +7,7 @@ from tasks.drivers import Credentials, CredentialsFileError, CredentialsMissing
 
 def _file(tmp_path: Path, text: str, name: str = "credentials.yaml", mode: int = 0o600) -> Path:
     path = tmp_path / name
-    path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     path.chmod(mode)
     return path
 
@@ -48,6 +48,7 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> No
     [
         ("a: {username: a, password: [geheim", "neither legal YAML nor TOML"),
         ("a: {username: a, pass: geheim}", "a.pass: Extra inputs are not permitted, a.password: Field required"),
+        ("a: gehéim", "neither legal YAML nor TOML"),
         ("a: geheim", "is malformed: a: "),
         ("[geheim]", "is malformed"),
     ],

@@ -244,8 +244,8 @@ def test_a_central_database_without_the_tables_is_told(tmp_path: Path) -> None:
     [
         ({}, "database_url: Field required"),
         ({"database_url": "postgresql://a:geheim@host/x"}, "must hold no password"),
-        ({"database_url": "mysql+pymysql://host/x"}, "not SQLite or PostgreSQL"),
-        ({"database_url": "nonsense"}, "Could not parse"),
+        ({"database_url": "mysql+pymysql://host/x"}, "must be a database of SQLite or PostgreSQL"),
+        ({"database_url": "nonsense"}, "must be a database URL"),
     ],
 )
 def test_a_wrong_driver_info_is_refused_before_anything_connects(info: dict[str, Any], reason: str) -> None:

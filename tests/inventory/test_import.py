@@ -1,13 +1,15 @@
 import json
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tasks.drivers import node_drivers, subcloud_drivers
 from tasks.inventory import Database, Imported, InventoryFileError, Kind, import_file, nodes, subclouds
 
 _FLEET = """\
@@ -29,6 +31,25 @@ subclouds:
     online: true
 """
 
+
+class _Drivers:
+    """Drivers of which only `picky` minds what stands in a driver_info."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def names(self) -> tuple[str, ...]:
+        return self._names
+
+    def mistakes(self, name: str, driver_info: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+        if name == "picky":
+            yield from (((key,), "unknown key") for key in driver_info)
+            yield (), "lacks everything"
+
+
+_NODE_DRIVERS = _Drivers("redfish", "fake", "picky")
+_SUBCLOUD_DRIVERS = _Drivers("sql")
+
 Import = Callable[..., dict[Kind, Imported]]
 
 
@@ -47,7 +68,7 @@ def imported(database: Database, tmp_path: Path) -> Import:
     def run(text: str, **options: object) -> dict[Kind, Imported]:
         path = tmp_path / "fleet.yaml"
         path.write_text(text)
-        return import_file(database, path, node_drivers={"redfish", "fake"}, subcloud_drivers={"sql"}, **options)
+        return import_file(database, path, node_drivers=_NODE_DRIVERS, subcloud_drivers=_SUBCLOUD_DRIVERS, **options)
 
     return run
 
@@ -125,7 +146,7 @@ def test_every_mistake_is_told_with_its_line_and_nothing_is_imported(database: D
     no_name = "a name must not look like a UUID, or nobody could tell the two apart"
     no_json = "is neither text, number, truth value, list nor mapping: put it in quotes"
     assert _problems(imported, _FAULTY) == [
-        "3: 'node-1': unknown driver 'redfis'; there are: fake, redfish",
+        "3: 'node-1': unknown driver 'redfis'; there are: fake, picky, redfish",
         f"4: 'node-1': the address holds a password, {hint}: `credentials: NAME`",
         f"5: 'node-1': 'bmc_password' smells of a secret, {hint}: `credentials: NAME`",
         "6: 123: name: is no text: put it in quotes",
@@ -153,6 +174,42 @@ def test_the_message_gives_file_line_and_reason_but_no_secret(imported: Import, 
     assert f"{tmp_path / 'fleet.yaml'}:3: 'node-1': unknown driver" in message
     assert "geheim" not in message
     assert str(pickle.loads(pickle.dumps(caught.value))) == message  # noqa: S301 - our own
+
+
+def test_the_driver_checks_what_only_it_can_know(imported: Import) -> None:
+    text = """\
+nodes:
+  - name: node-1
+    driver: picky
+    driver_info:
+      address: here
+      colour: red
+  - {name: node-2, driver: picky}
+"""
+    assert _problems(imported, text) == [
+        "4: 'node-1': driver_info: lacks everything",
+        "5: 'node-1': driver_info: address: unknown key",
+        "6: 'node-1': driver_info: colour: unknown key",
+        "7: 'node-2': driver_info: lacks everything",
+    ]
+
+
+def test_the_installed_drivers_find_the_mistakes_of_their_driver_info(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text("""\
+nodes:
+  - {name: node-1, driver: redfish}
+  - {name: node-2, driver: redfish, driver_info: {address: "https://127.0.0.1", conect_timeout: 3}}
+subclouds:
+  - {name: subcloud-1, driver: sql, driver_info: {database_url: "mysql://host/x"}}
+""")
+    with pytest.raises(InventoryFileError) as caught:
+        import_file(database, path, node_drivers=node_drivers, subcloud_drivers=subcloud_drivers)
+    assert [(problem.line, problem.reason) for problem in caught.value.problems] == [
+        (2, "'node-1': driver_info: address: Field required"),
+        (3, "'node-2': driver_info: conect_timeout: Extra inputs are not permitted"),
+        (5, "'subcloud-1': driver_info: database_url: must be a database of SQLite or PostgreSQL"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +266,7 @@ def test_a_file_that_cannot_be_read_is_named(database: Database, tmp_path: Path)
         if content:
             path.write_bytes(content)
         with pytest.raises(InventoryFileError, match=f"odd.yaml: .*{reason}"):
-            import_file(database, path, node_drivers=(), subcloud_drivers=())
+            import_file(database, path, node_drivers=_NODE_DRIVERS, subcloud_drivers=_SUBCLOUD_DRIVERS)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
