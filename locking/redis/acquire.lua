@@ -1,0 +1,93 @@
+-- acquire: asks for locks, asks again as a waiter, or confirms a grant, all under one request id.
+--
+-- KEYS[1]  prefix
+-- ARGV[1]  request id
+-- ARGV[2]  who asks and how, JSON: owner, session, info, lease, delay, hold, wait, priority, ageing (us a level, absent:
+--          strict), mailbox, patience, provisional, some (take what is free, but this many); times in ms
+-- ARGV[3]  mode -> names, JSON
+-- Result   granted, grants, fence, ms left, want | waiting or busy or held or lost, grants, obstacles (JSON)
+-- O(names) when free or refused by a holder; O(names + waiters in front) when there are waiters.
+
+sweep()
+
+-- Whether nobody holds the names and nobody waits for them: one look, however many names.
+local function untouched(request)
+  local all = keys('h:', request.names)
+  for _, key in ipairs(keys('q:', request.names)) do
+    table.insert(all, key)
+  end
+  return redis.call('EXISTS', unpack(all)) == 0
+end
+
+-- Reduces a request to the names that are free.
+local function take_some(request)
+  local want, count = {}, 0
+  for _, name in ipairs(request.names) do
+    if free(request, name) then
+      local mode = request.modes[name]
+      want[mode] = want[mode] or {}
+      table.insert(want[mode], name)
+      count = count + 1
+    end
+  end
+  if count < request.some then
+    return false
+  end
+  request.want = want
+  spread(request)
+  return true
+end
+
+local function holds_one(request)
+  for _, name in ipairs(request.names) do
+    for _, id in ipairs(redis.call('HKEYS', P .. 'h:' .. name)) do
+      local holder = load(id)
+      if holder and holder.owner == request.owner and holder.session == request.session then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+local function ask_again(request)
+  if request.state == 'waiting' then
+    be_patient(request)
+    return answer('waiting', obstacles(request))
+  elseif not alive(request) then
+    return answer('lost', obstacles(request))
+  elseif request.unconfirmed then
+    redis.call('HSET', P .. 'r:' .. request.id, 'unconfirmed', '0')
+    extend(request, request.lease)
+  end
+  return answer_granted(request)
+end
+
+local function ask(request)
+  if not untouched(request) then
+    place(request)
+    if request.some and not take_some(request) then
+      return answer('busy', obstacles(request))
+    elseif not request.some and not grantable(request) then
+      if holds_one(request) then
+        return answer('held', obstacles(request))
+      elseif not request.wait then
+        return answer('busy', obstacles(request))
+      end
+      request.state = 'waiting'
+      enqueue(request)
+      be_patient(request)
+      return answer('waiting', obstacles(request))
+    end
+  end
+  grant(request, request.lease, false)
+  return answer_granted(request)
+end
+
+local known = load(ARGV[1])
+if known then
+  return ask_again(known)
+end
+local request = cjson.decode(ARGV[2])
+request.id, request.doc, request.want, request.state = ARGV[1], ARGV[2], cjson.decode(ARGV[3]), 'new'
+return ask(spread(request))

@@ -1,0 +1,32 @@
+-- reap: ends every request of an owner that is known dead. A lock delay begins now.
+--
+-- KEYS[1]  prefix
+-- ARGV[1]  owner, matched exactly
+-- Result   reaped, grants, how many held a lock
+-- O(requests of the owner * names + requests granted).
+
+sweep()
+local names, count = {}, 0
+for _, id in ipairs(redis.call('SMEMBERS', P .. 'o:' .. ARGV[1])) do
+  local request = load(id)
+  local held = alive(request)
+  if held then
+    count = count + 1
+  end
+  if held and request.delay > 0 then
+    if request.state == 'upgrading' then
+      leave_queues(request)
+      redis.call('HSET', P .. 'r:' .. id, 'state', 'held')
+    end
+    redis.call('ZADD', P .. 'ends', digits(NOW + request.delay), id)
+  elseif request and (held or request.state == 'waiting') then
+    remove(request)
+  end
+  for _, name in ipairs(request and request.names or {}) do
+    table.insert(names, name)
+  end
+end
+for _, name in ipairs(names) do
+  pump_one(name)
+end
+return answer('reaped', digits(count))

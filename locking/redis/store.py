@@ -1,0 +1,272 @@
+"""The store of locks in Redis or Valkey."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+from redis import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from locking.errors import StoreError
+from locking.modes import LockMode
+from locking.records import Grant, Holder, LockState, Waiter, party
+from locking.redis.scripts import run
+from locking.redis.url import RedisAddress
+from locking.request import Request
+from locking.store import Mailbox, OnGrants, Reply, Status
+
+SLICE = 20.0  # seconds of one blocking wait in the mailbox; below any usual idle time-out on the way
+
+
+class RedisStore:
+    """Locks in one Redis or Valkey database, below one prefix with one hash tag.
+
+    Args:
+        url: `redis://`, `rediss://`, `unix://`, `redis+socket://` or `sentinel://`.
+        namespace: Sets apart several deployments in one database.
+        on_grants: Hears of the grants that a call made to waiters.
+    """
+
+    def __init__(self, url: str, namespace: str, on_grants: OnGrants) -> None:
+        self.on_grants = on_grants
+        self._address = RedisAddress(url)
+        self._prefix = f"{{{namespace}}}:"
+        self._client = self._address.client(socket_timeout=5.0, retries=3)
+
+    def check(self) -> None:
+        """Refuse a server that may evict locks or that doesn't take writes."""
+        with self._named_errors():
+            policy = _eviction_policy(self._client)
+        if policy not in ("noeviction", "unknown"):
+            raise StoreError(
+                f"Redis at {self._address} has maxmemory-policy {policy} and could evict locks;"
+                " set it to noeviction, or give locks a server of their own"
+            )
+        self._run("release", "startup-check")  # a script that writes nothing but needs the right to
+
+    def acquire(self, request: Request) -> Reply:
+        """See `Store`."""
+        return self._ask("acquire", request.id, _document(request), _want(request.wants))
+
+    def release(self, request_id: str) -> bool:
+        """See `Store`."""
+        return bool(self._verb("release", request_id)[0] == b"granted")
+
+    def renew(self, request_ids: Sequence[str]) -> Sequence[float]:
+        """See `Store`."""
+        return [int(left) / 1000 for left in self._verb("renew", *request_ids)[2:]]
+
+    def upgrade(self, request_id: str, *, wait: bool) -> Reply:
+        """See `Store`."""
+        return self._ask("upgrade", request_id, "wait" if wait else "try")
+
+    def withdraw(self, request_id: str) -> Reply:
+        """See `Store`."""
+        return self._ask("upgrade", request_id, "withdraw")
+
+    def downgrade(self, request_id: str) -> Reply:
+        """See `Store`."""
+        return self._ask("downgrade", request_id)
+
+    def transfer(self, request_id: str, successor: Request) -> Reply:
+        """See `Store`."""
+        return self._ask("transfer", request_id, successor.id, _document(successor))
+
+    def observe(self, names: Sequence[str]) -> Mapping[str, int]:
+        """See `Store`."""
+        return dict(zip(names, map(int, self._run("observe", *names)), strict=True))
+
+    def holders(self, name: str) -> Sequence[Holder]:
+        """See `Store`."""
+        return self._show(name)[0]
+
+    def waiters(self, name: str) -> Sequence[Waiter]:
+        """See `Store`."""
+        return self._show(name)[1]
+
+    def list(self) -> Sequence[LockState]:
+        """See `Store`."""
+        holders, waiters = self._show()
+        names = sorted({holder.name for holder in holders} | {waiter.name for waiter in waiters})
+        return [
+            LockState(
+                name,
+                tuple(holder for holder in holders if holder.name == name),
+                tuple(waiter for waiter in waiters if waiter.name == name),
+            )
+            for name in names
+        ]
+
+    def break_(self, name: str) -> Sequence[Holder]:
+        """See `Store`."""
+        return _holders(json.loads(self._verb("break", name)[2])["holders"])
+
+    def reap(self, owner: str) -> int:
+        """See `Store`."""
+        return int(self._verb("reap", owner)[2])
+
+    def open_mailbox(self, address: str) -> Mailbox:
+        """See `Store`."""
+        client = self._address.client(socket_timeout=SLICE + 5.0, retries=0)
+        return RedisMailbox(client, self._client, f"{self._prefix}m:{address}", self._named_errors)
+
+    def after_fork(self) -> None:
+        """See `Store`; redis-py's pool sees a fork by itself."""
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._client.close()
+        self._client.connection_pool.disconnect()
+
+    def _show(self, *name: str) -> tuple[Sequence[Holder], Sequence[Waiter]]:
+        shown = json.loads(self._run("show", *name))
+        return _holders(shown["holders"]), [_waiter(row) for row in shown["waiters"]]
+
+    def _ask(self, verb: str, *arguments: str) -> Reply:
+        status, _, *facts = self._verb(verb, *arguments)
+        if status == b"granted":
+            fence, left, want = facts
+            return Reply(Status.GRANTED, int(fence), int(left) / 1000, _wants(want))
+        told = json.loads(facts[0])
+        return Reply(
+            Status(status.decode()),
+            holders=_holders(told.get("holders", ())),
+            waiters=told.get("waiters", 0),
+            retry_after=told.get("again", 0) / 1000,
+            behind=told.get("behind", False),
+        )
+
+    def _verb(self, verb: str, *arguments: str) -> Sequence[bytes]:
+        reply = self._run(verb, *arguments)
+        if reply[1]:
+            self.on_grants([Grant(*fields) for fields in json.loads(reply[1])])
+        return cast("Sequence[bytes]", reply)
+
+    def _run(self, verb: str, *arguments: str) -> Any:
+        with self._named_errors():
+            return run(self._client, verb, self._prefix, *arguments)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except RedisError as error:
+            raise StoreError(f"locks in Redis at {self._address}: {error}; {_advice(error)}") from error
+
+
+class RedisMailbox:
+    """A list in Redis on which a process hears of its grants."""
+
+    def __init__(self, client: Redis, sender: Redis, key: str, named_errors: Callable[[], Any]) -> None:
+        self._client = client
+        self._sender = sender
+        self._key = key
+        self._named_errors = named_errors
+
+    def receive(self, timeout: float) -> Sequence[str]:
+        """See `Mailbox`."""
+        with self._named_errors():
+            reply = self._client.blpop([self._key], timeout=min(timeout, SLICE))
+        request_id = cast("tuple[bytes, bytes] | None", reply)
+        return [request_id[1].decode()] if request_id else []
+
+    def wake(self) -> None:
+        """See `Mailbox`."""
+        with self._named_errors():
+            pipeline = self._sender.pipeline()
+            pipeline.rpush(self._key, "")
+            pipeline.pexpire(self._key, 60_000)
+            pipeline.execute()
+
+    def close(self) -> None:
+        """See `Mailbox`."""
+        self._client.close()
+        self._client.connection_pool.disconnect()
+
+
+def _eviction_policy(client: Redis) -> str:
+    try:
+        found = cast("dict[str, str]", client.config_get("maxmemory-policy"))
+    except ResponseError:  # CONFIG is often forbidden on rented servers, where INFO tells it
+        found = {"maxmemory-policy": str(client.info("memory").get("maxmemory_policy", "unknown"))}
+    return found.get("maxmemory-policy", "unknown")
+
+
+def _advice(error: RedisError) -> str:
+    text = str(error)
+    if text.startswith("READONLY"):
+        return "this is a replica: give the address of the primary, or a sentinel:// address"
+    if "OOM" in text:
+        return "its memory is full: raise maxmemory, or give locks a server of their own"
+    if text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
+        return "check user and password in the address"
+    return "check that the server runs and that the address is right"
+
+
+def _document(request: Request) -> str:
+    document: dict[str, Any] = {
+        "owner": request.owner,
+        "session": request.session,
+        "info": request.info,
+        "lease": _ms(request.lease),
+        "delay": _ms(request.lock_delay),
+        "mailbox": request.mailbox,
+        "patience": _ms(request.patience),
+        "provisional": _ms(request.provisional),
+        "priority": max(min(request.priority, 10**15), -(10**15)),
+        "label": str(request.priority),
+    }
+    optional: dict[str, Any] = {
+        "wait": request.wait,
+        "some": request.at_least,
+        "ageing": request.ageing and request.ageing * 1e6,
+        "hold": request.max_hold and _ms(request.max_hold),
+    }
+    return json.dumps(document | {key: value for key, value in optional.items() if value}, separators=(",", ":"))
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _want(wants: Mapping[str, LockMode]) -> str:
+    want: dict[str, list[str]] = {}
+    for name, mode in wants.items():
+        want.setdefault(mode.letter, []).append(name)
+    return json.dumps(want, separators=(",", ":"))
+
+
+def _wants(want: bytes) -> dict[str, LockMode]:
+    modes = {name: LockMode.of_letter(letter) for letter, names in json.loads(want).items() for name in names}
+    return dict(sorted(modes.items()))
+
+
+def _holders(rows: Sequence[Sequence[Any]]) -> list[Holder]:
+    return [_holder(row) for row in rows]
+
+
+def _holder(row: Sequence[Any]) -> Holder:
+    name, mode, owner, info, fence, age, left = row
+    return Holder(
+        name=name,
+        mode=LockMode.of_letter(mode),
+        owner=owner,
+        **party(info),
+        fence=int(fence),
+        age=age / 1000,
+        lease_left=left / 1000,
+    )
+
+
+def _waiter(row: Sequence[Any]) -> Waiter:
+    name, mode, owner, info, label, position, age = row
+    return Waiter(
+        name=name,
+        mode=LockMode.of_letter(mode),
+        owner=owner,
+        **party(info),
+        priority=int(label),
+        position=position,
+        age=age / 1000,
+    )

@@ -1,0 +1,149 @@
+"""One thread a process that renews every lock held in it, in batches."""
+
+import logging
+import os
+import threading
+import weakref
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from locking.clock import now
+from locking.errors import StoreError
+from locking.lock import Lock
+from locking.store import Store
+
+log = logging.getLogger(__name__)
+
+BATCH = 100  # locks renewed in one trip
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A lock under renewal. Its handle is held weakly: a lock that nobody can reach any more is released."""
+
+    handle: weakref.ref[Lock]
+    store: Store
+    lease: float
+    due: float
+
+
+class Renewer:
+    """Renews locks at a third of their lease, for as long as somebody holds their handles."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._changed = threading.Condition()
+        self._watched: dict[str, _Watched] = {}
+        self._thread: threading.Thread | None = None
+        self._wakes_at = 0.0
+
+    def watch(self, lock: Lock, store: Store) -> None:
+        """Renew `lock` from now on."""
+        watched = _Watched(weakref.ref(lock), store, lock.lease, now() + lock.lease / 3)
+        with self._changed:
+            self._watched[lock.request_id] = watched
+            self._run_until(watched.due)
+
+    def forget(self, request_ids: Iterable[str], *, now_idle: bool = False) -> None:
+        """Stop renewing; with `now_idle` the thread ends at once if nothing is left to do."""
+        with self._changed:
+            for request_id in request_ids:
+                self._watched.pop(request_id, None)
+            if now_idle:
+                self._changed.notify()
+
+    def check(self) -> None:
+        """Start the thread anew if it died."""
+        with self._changed:
+            if self._watched:
+                self._run_until(min(watched.due for watched in self._watched.values()))
+
+    def _run_until(self, due: float) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._wakes_at = due
+            self._thread = threading.Thread(target=self._run, name="locking-renewal", daemon=True)
+            self._thread.start()
+        elif due < self._wakes_at:
+            self._wakes_at = due
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._watched:
+                    self._thread = None
+                    return
+                self._wakes_at = min(watched.due for watched in self._watched.values())
+                self._changed.wait(max(0.0, self._wakes_at - now()))
+                due = self._due()
+            try:
+                self._renew(due)
+            except Exception:
+                log.exception("renewal of locks failed in an unforeseen way; it goes on")
+                self._postpone(request_id for batch in due.values() for request_id in batch)
+
+    def _due(self) -> dict[Store, dict[str, _Watched]]:
+        """What is due, or soon will be, so that it rides along."""
+        due: dict[Store, dict[str, _Watched]] = defaultdict(dict)
+        clock = now()
+        for request_id, watched in self._watched.items():
+            if watched.due - watched.lease / 10 <= clock:
+                due[watched.store][request_id] = watched
+        return due
+
+    def _renew(self, due: dict[Store, dict[str, _Watched]]) -> None:
+        for store, batch in due.items():
+            ids = list(batch)
+            for start in range(0, len(ids), BATCH):
+                self._renew_batch(store, {request_id: batch[request_id] for request_id in ids[start : start + BATCH]})
+
+    def _renew_batch(self, store: Store, batch: dict[str, _Watched]) -> None:
+        locks = {request_id: watched.handle() for request_id, watched in batch.items()}
+        abandoned = [request_id for request_id, lock in locks.items() if lock is None]
+        held = {request_id: lock for request_id, lock in locks.items() if lock is not None}
+        sent = now()
+        try:
+            for request_id in abandoned:
+                log.warning("lock %s was dropped without release; releasing it", request_id)
+                store.release(request_id)
+            self.forget(abandoned)
+            left = store.renew(list(held)) if held else ()
+        except StoreError as error:
+            self._survive(error, held, batch)
+            return
+        for (request_id, lock), seconds in zip(held.items(), left, strict=True):
+            if seconds > 0:
+                batch[request_id].due = sent + min(lock.lease, seconds) / 3
+                lock.renewed(sent, seconds)
+            else:
+                self._lose(lock, "its lease ended, or it was broken or reaped")
+
+    def _survive(self, error: StoreError, held: dict[str, Lock], batch: dict[str, _Watched]) -> None:
+        """Try again soon, within the lease; what has no lease left is lost."""
+        log.warning("locks can't be renewed now: %s", error)
+        self._postpone(batch)
+        for lock in held.values():
+            if lock.lost:
+                self._lose(lock, f"it couldn't be renewed: {error}")
+
+    def _postpone(self, request_ids: Iterable[str]) -> None:
+        with self._changed:
+            for request_id in request_ids:
+                if watched := self._watched.get(request_id):
+                    watched.due = now() + min(1.0, watched.lease / 10)
+
+    def _lose(self, lock: Lock, why: str) -> None:
+        self.forget([lock.request_id])
+        lock.lose(why)
+
+
+_renewer = Renewer()
+
+
+def renewer() -> Renewer:
+    """The renewer of this process; a forked child gets its own, and renews nothing of its parent."""
+    global _renewer  # noqa: PLW0603 - one thread a process is the point
+    if _renewer.pid != os.getpid():
+        _renewer = Renewer()
+    return _renewer

@@ -1,0 +1,57 @@
+"""LISTEN and NOTIFY: PostgreSQL tells a process of its grants."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from sqlalchemy import Engine, PoolProxiedConnection, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from locking.errors import StoreError
+from locking.sql.engine import transact
+from locking.sql.ledger import channel
+
+SLICE = 20.0  # seconds of one wait
+
+
+class PostgresMailbox:
+    """A connection of its own that listens on the channel of one process."""
+
+    def __init__(self, engine: Engine, connection: PoolProxiedConnection, driver: Any, address: str) -> None:
+        self._engine = engine
+        self._connection = connection
+        self._driver = driver
+        self._channel = channel(address)
+
+    @classmethod
+    def open(cls, engine: Engine, address: str) -> "PostgresMailbox | None":
+        """Listen from now on; None where the database or its driver can't tell."""
+        if engine.dialect.name != "postgresql" or engine.driver != "psycopg":
+            return None
+        try:
+            connection = engine.raw_connection()
+            driver: Any = connection.driver_connection
+            connection.detach()  # it never goes back to the pool
+            driver.autocommit = True
+            driver.execute(f'LISTEN "{channel(address)}"')
+        except (SQLAlchemyError, _driver_error(engine)) as error:
+            raise StoreError(f"can't listen for grants of locks: {error}") from error
+        return cls(engine, connection, driver, address)
+
+    def receive(self, timeout: float) -> Sequence[str]:
+        """See `Mailbox`."""
+        try:
+            return [told.payload for told in self._driver.notifies(timeout=min(timeout, SLICE), stop_after=1)]
+        except _driver_error(self._engine) as error:
+            raise StoreError(f"can't listen for grants of locks: {error}") from error
+
+    def wake(self) -> None:
+        """See `Mailbox`."""
+        transact(self._engine, lambda connection: connection.execute(select(func.pg_notify(self._channel, ""))))
+
+    def close(self) -> None:
+        """See `Mailbox`."""
+        self._connection.close()
+
+
+def _driver_error(engine: Engine) -> type[Exception]:
+    return cast("type[Exception]", engine.dialect.loaded_dbapi.Error)

