@@ -1,10 +1,13 @@
 import threading
 import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
+from locking import LockLost, LockManager, fenced
 from tasks.inventory import ConcurrentChange, Database, Node, Subcloud, SyncState
 
 
@@ -98,3 +101,21 @@ def test_writers_that_read_first_queue_instead_of_failing(database: Database) ->
     # Then no step was lost and none failed
     with database.reading() as session:
         assert session.scalars(select(Node)).one().properties == {"count": 100}
+
+
+def test_a_holder_whose_lock_went_on_to_another_cannot_write_the_row(database: Database, tmp_path: Path) -> None:
+    _add(database, "node-1")
+    off = update(Node).where(Node.name == "node-1").values(power_state="off")
+    with closing(LockManager.from_url(f"sqlite:///{tmp_path / 'locks.db'}")) as locks:
+        # Given a statement made under a lock that was then released and granted again
+        with locks.acquire("node:node-1") as earlier:
+            late = fenced(off, earlier)
+        with locks.acquire("node:node-1") as lock, database.session() as session:
+            session.execute(fenced(update(Node).values(power_state="on"), lock))
+        # When it is carried out
+        with pytest.raises(LockLost), database.session() as session:
+            session.execute(late)
+    # Then the row is the later holder's
+    with database.reading() as session:
+        node = session.scalars(select(Node)).one()
+    assert (node.power_state, node.fence, node.version) == ("on", lock.fence, 2)
