@@ -1,1 +1,14 @@
-"""The Celery application: node actions, the work pool, periodic tasks and initial syncs."""
+"""The face of Fleetring: what application code imports.
+
+>>> from tasks import Priority, node_action
+>>> from tasks.node_actions import reboot
+"""
+
+from locking import LockMode
+from tasks import task_manager
+from tasks.action import ActionTask, node_action
+from tasks.app import app
+from tasks.priority import Priority
+from tasks.task_manager import TaskManager
+
+__all__ = ["ActionTask", "LockMode", "Priority", "TaskManager", "app", "node_action", "task_manager"]

@@ -41,7 +41,7 @@ class NodeEntry(_Entry):
 
 
 class SubcloudEntry(_Entry):
-    """One item of the list `subclouds`."""
+    """One item of the list `subclouds`; an absent managed or online leaves it as it is (false when new)."""
 
-    managed: bool = False
-    online: bool = False
+    managed: bool | None = None
+    online: bool | None = None

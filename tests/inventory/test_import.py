@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.drivers import node_drivers, subcloud_drivers
-from tasks.inventory import Database, Imported, InventoryFileError, Kind, import_file, nodes, subclouds
+from tasks.inventory import Database, Imported, InventoryFileError, Kind, SyncState, import_file, nodes, subclouds
 
 _FLEET = """\
 nodes:
@@ -108,6 +108,28 @@ def test_a_changed_entry_changes_its_row_and_keeps_what_was_found_out(database: 
         node = nodes.find(session, "node-1")[0]
     assert node.driver_info["address"] == "https://127.0.0.1:9443"
     assert node.power_state == "on"
+
+
+def test_a_subcloud_that_becomes_managed_and_online_requests_its_initial_sync(
+    database: Database, imported: Import
+) -> None:
+    def state() -> tuple[SyncState, int]:
+        with database.reading() as session:
+            (subcloud,) = subclouds.list_(session)
+        return subcloud.state, subcloud.generation
+
+    # Given a file that makes a new subcloud managed and online: that requests a sync, and once only
+    imported(_FLEET)
+    assert state() == (SyncState.REQUESTED, 1)
+    imported(_FLEET)
+    assert state() == (SyncState.REQUESTED, 1)
+    # When a file says nothing of it, it stays as it is
+    silent = _FLEET.replace("    managed: true\n    online: true\n", "")
+    assert imported(silent)[Kind.SUBCLOUDS] == Imported(unchanged=1)
+    assert state() == (SyncState.REQUESTED, 1)
+    # When it goes offline, the sync is cancelled
+    assert imported(_FLEET.replace("online: true", "online: false"))[Kind.SUBCLOUDS] == Imported(changed=1)
+    assert state() == (SyncState.NONE, 2)
 
 
 def test_only_the_kind_that_is_asked_for_is_imported(imported: Import) -> None:

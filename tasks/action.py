@@ -1,0 +1,199 @@
+"""Node actions: Celery tasks that hold locks on their nodes while their body runs."""
+
+import functools
+import inspect
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Concatenate, Literal, ParamSpec
+
+from celery.result import AsyncResult
+from celery.utils.log import get_task_logger
+
+from locking import LockError, LockMode, ResourceLocked
+from tasks.app import app
+from tasks.base import FleetTask
+from tasks.errors import InvalidArguments, NoNodesGiven
+from tasks.inventory import Node
+from tasks.priority import Priority
+from tasks.task_manager import TaskManager
+
+logger = get_task_logger(__name__)
+
+#: What an action does when its nodes are busy: go back into the queue, fail at once, or give up quietly.
+OnBusy = Literal["defer", "raise", "skip"]
+
+#: A deferred action comes back after this many seconds, at random, so that waiters don't come in step.
+BUSY_DELAY = (0.5, 1.5)
+
+Params = ParamSpec("Params")
+
+
+class ActionTask(TaskManager):
+    """What an action's body gets as ``task``: its nodes, their lock and drivers, and itself as a running task."""
+
+    def __init__(self, action: "NodeAction", refs: list[str]) -> None:
+        self._action = action
+        super().__init__(
+            refs,
+            shared=action.mode is LockMode.SHARED,
+            purpose=action.short_name,
+            priority=action.current_priority,
+            task_id=action.request.id,
+        )
+
+    @property
+    def priority(self) -> int:
+        """The priority that this run was sent with."""
+        return self._action.current_priority
+
+    def progress(self, done: float, total: float, message: str = "") -> None:
+        """Tell whoever watches how far the work is.
+
+        Args:
+            done: how much is done, 0 to total.
+            total: how much there is to do.
+            message: what is being done. Defaults to nothing.
+        """
+        self._action.update_state(state="PROGRESS", meta={"done": done, "total": total, "message": message})
+        self._action.send_event("task-progress", done=done, total=total, message=message)
+
+    def defer(self, priority: int | None = None, delay: float = 0.0) -> None:
+        """Go back into the queue, with the same id and arguments, and start over later; this call does not return.
+
+        Args:
+            priority: the priority from then on. Defaults to the present one.
+            delay: how long to stay away, in seconds. Defaults to 0.
+        """
+        self._action.defer(delay=delay, priority=priority, reason=Deferred(self._action.name))
+
+
+class Deferred(Exception):
+    """An action asked to be put back into its queue."""
+
+
+class NodeAction(FleetTask):
+    """A task whose first argument names its nodes, and whose body runs under their lock."""
+
+    abstract = True
+    #: Celery checks arguments against ``run``, which takes any; ``apply_async`` checks them against the body.
+    typing = False
+    #: Set by ``node_action``.
+    body: Callable[..., Any]
+    body_signature: inspect.Signature
+    mode: LockMode = LockMode.EXCLUSIVE
+    on_busy: OnBusy = "defer"
+
+    @property
+    def short_name(self) -> str:
+        """The action's name without its module."""
+        return str(self.name).rpartition(".")[2]
+
+    def apply_async(  # type: ignore[override]  # options go by name only
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> AsyncResult[Any]:
+        """Send the action: ``reboot.apply_async(["node-7"], priority=Priority.URGENT)``.
+
+        Args:
+            args: the nodes (a name or UUID, or a list of them), then the body's own arguments.
+            kwargs: keyword arguments of the body.
+            options: Celery's options; ``priority`` is any integer, lower goes first.
+
+        Raises:
+            InvalidArguments: the body does not take these arguments.
+            NoNodesGiven: no node was named.
+            InvalidPriority: the priority is not an integer.
+        """
+        refs, *rest = args or ((),)
+        kwargs = dict(kwargs or {})
+        self._check_arguments(rest, kwargs)
+        return super().apply_async([self._references(refs), *rest], kwargs, **options)
+
+    def _check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        try:
+            self.body_signature.bind(None, *args, **kwargs)
+        except TypeError as error:
+            _task, *own = (str(parameter) for parameter in self.body_signature.parameters.values())
+            raise InvalidArguments(
+                f"action {self.name} was sent with wrong arguments: {error}; it takes (nodes, {', '.join(own)})"
+            ) from None
+
+    def _references(self, refs: Any) -> str | list[str]:
+        listed = [refs] if isinstance(refs, str) else list(refs)
+        if not listed:
+            raise NoNodesGiven(f"action {self.name}")
+        if not all(isinstance(ref, str) and ref for ref in listed):
+            raise InvalidArguments(f"action {self.name} takes names or UUIDs of nodes first, got {refs!r}")
+        return refs if isinstance(refs, str) else listed
+
+    def perform(self, refs: str | list[str], *args: Any, **kwargs: Any) -> Any:
+        """Take the lock, load the nodes, run the body, record how it ended; runs in a worker."""
+        try:
+            task = ActionTask(self, [refs] if isinstance(refs, str) else refs)
+        except ResourceLocked as busy:
+            return self._give_way(busy)
+        with task:
+            return self._run_body(task, *args, **kwargs)
+
+    def _give_way(self, busy: ResourceLocked) -> Any:
+        if self.on_busy == "skip":
+            return {"skipped": str(busy)}
+        if self.on_busy == "raise":
+            raise busy
+        return self.defer(delay=random.uniform(*BUSY_DELAY), reason=busy)  # noqa: S311 - spreads load, guards nothing
+
+    def _run_body(self, task: ActionTask, *args: Any, **kwargs: Any) -> Any:
+        try:
+            result = self.body(task, *args, **kwargs)
+        except Exception as error:
+            self._record(task, f"{self.short_name} failed: {error}")
+            raise
+        self._record(task, None)
+        return result
+
+    def _record(self, task: ActionTask, error: str | None) -> None:
+        """Write how the action ended into the rows of its nodes; the action's own outcome is what counts."""
+        for node in task.nodes:
+            if node.last_error != error:
+                self._record_one(task, node, error)
+
+    @staticmethod
+    def _record_one(task: ActionTask, node: Node, error: str | None) -> None:
+        try:
+            task.save(node, last_error=error)
+        except LockError as lost:
+            logger.warning("could not record the outcome on node %s: %s", node.name, lost)
+
+
+def node_action(
+    *,
+    mode: LockMode = LockMode.EXCLUSIVE,
+    priority: int = Priority.NORMAL,
+    on_busy: OnBusy = "defer",
+    name: str | None = None,
+) -> Callable[[Callable[Concatenate[ActionTask, Params], Any]], NodeAction]:
+    """Make a function a node action: ``def flash(task, image): ...``, sent as ``flash.delay("node-7", "v2.img")``.
+
+    Args:
+        mode: EXCLUSIVE, or SHARED for work that may run beside other shared work on the node. Defaults to EXCLUSIVE.
+        priority: of calls that name none; lower goes first. Defaults to ``Priority.NORMAL``.
+        on_busy: when a node is locked, ``defer`` the action, ``raise`` ResourceLocked, or ``skip``. Defaults to defer.
+        name: the task's name. Defaults to the module and name of the function.
+    """
+
+    def decorate(body: Callable[Concatenate[ActionTask, Params], Any]) -> NodeAction:
+        @functools.wraps(body)
+        def run(action: NodeAction, refs: str | list[str], *args: Any, **kwargs: Any) -> Any:
+            return action.perform(refs, *args, **kwargs)
+
+        return app.task(
+            bind=True,
+            base=NodeAction,
+            name=name or f"{body.__module__}.{body.__name__}",
+            body=staticmethod(body),
+            body_signature=inspect.signature(body),
+            mode=mode,
+            on_busy=on_busy,
+            default_priority=int(priority),
+        )(run)
+
+    return decorate

@@ -1,0 +1,119 @@
+"""Builds the Celery application from the settings."""
+
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+from partitioning import initial_sync_queues, initial_sync_router
+from tasks import settings
+from tasks.priority import BROKER_STEPS, Priority, broker_step
+from tasks.runtime import Runtime
+from tasks.service import ConsumeConfiguredQueues
+from tasks.settings import Settings
+
+ACTIONS_QUEUE = "actions"
+PERIODIC_QUEUE = "periodic"
+SYNCHRONISE = "tasks.initial_sync.synchronise"
+
+#: Modules that hold the tasks of the system; Celery loads them by name when a worker or beat starts.
+INCLUDE = ("tasks.node_actions", "tasks.initial_sync", "beat_schedule")
+
+
+class FleetringApp(Celery):
+    """A Celery application that also holds the process's settings, and its database, locks and credentials.
+
+    Nothing is read or connected before it is used.
+    """
+
+    task_cls = "tasks.base:FleetTask"
+
+    def __init__(self, main: str) -> None:
+        super().__init__(main)
+        self.runtime = Runtime()
+        self.add_defaults(lambda: celery_config(self.settings))
+        self.steps["worker"].add(ConsumeConfiguredQueues)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the process."""
+        return settings.current()
+
+
+def celery_config(values: Settings) -> dict[str, Any]:
+    """Return Celery's configuration for the settings."""
+    return {**_transport(values), **_queues(values), **_tasks(values), **_beat(values), "include": INCLUDE}
+
+
+def _transport(values: Settings) -> dict[str, Any]:
+    return {
+        "broker_url": values.broker_url,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_pool_acquire_timeout": 10,
+        "broker_transport_options": {
+            "priority_steps": list(BROKER_STEPS),
+            "queue_order_strategy": "round_robin",
+            # A task that is still running must not be delivered again: see task_time_limit below.
+            "visibility_timeout": values.task_time_limit + 60,
+            # The defaults sweep for lost messages every 100 s, and not for 300 s after a worker died sweeping.
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "unacked_mutex_expire": 10,
+            "socket_connect_timeout": 5,
+            "socket_timeout": 10,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+        "result_backend": values.result_url,
+        "result_extended": True,
+        "result_expires": 86_400,
+        "redis_socket_connect_timeout": 5,
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+    }
+
+
+def _queues(values: Settings) -> dict[str, Any]:
+    names = (ACTIONS_QUEUE, PERIODIC_QUEUE, *initial_sync_queues(values.initial_sync_queues))
+    return {
+        "task_queues": [Queue(name, routing_key=name) for name in names],
+        "task_default_queue": ACTIONS_QUEUE,
+        # A misspelt queue would be a black hole: nobody consumes it.
+        "task_create_missing_queues": False,
+        "task_routes": [initial_sync_router(SYNCHRONISE, values.initial_sync_queues)],
+        "task_default_priority": broker_step(Priority.NORMAL),
+    }
+
+
+def _tasks(values: Settings) -> dict[str, Any]:
+    return {
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_track_started": True,
+        "task_time_limit": values.task_time_limit,
+        "task_send_sent_event": True,
+        "worker_send_task_events": True,
+        "worker_concurrency": values.slots,
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "timezone": "UTC",
+    }
+
+
+def _beat(values: Settings) -> dict[str, Any]:
+    return {
+        "beat_scheduler": "tasks.periodic:FleetScheduler",
+        "beat_max_loop_interval": 1,
+        "redbeat_redis_url": values.broker_url,
+        "redbeat_redis_options": {"socket_timeout": 5, "socket_connect_timeout": 5},
+        # A standby beat takes over this long after the leading one died; redbeat's default is 1500 s.
+        "redbeat_lock_timeout": 10,
+    }
+
+
+#: The application of this process.
+app = FleetringApp("tasks")

@@ -1,0 +1,70 @@
+"""``fleetring nodes``: the machines of the inventory."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tasks.app import app
+from tasks.cli.imports import import_and_report
+from tasks.cli.output import json_option, print_rows
+from tasks.inventory import Kind, Node
+from tasks.inventory import nodes as inventory_nodes
+
+
+@click.group()
+def nodes() -> None:
+    """Look after the nodes of the inventory."""
+
+
+@nodes.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def import_(file: Path, as_json: bool) -> None:
+    """Add or change the nodes that a YAML file lists: all of them, or none.
+
+    \b
+    Example of a file:
+      nodes:
+        - name: node-01
+          driver: redfish
+          driver_info: {address: "https://bmc-01", credentials: lab}
+
+    \b
+    Examples:
+      fleetring nodes import fleet.yaml
+      fleetring nodes import fleet.yaml --json
+    """  # noqa: D301 - click's \b keeps the lines of a paragraph apart
+    import_and_report(file, Kind.NODES, as_json=as_json)
+
+
+@nodes.command("list")
+@click.option("--driver", help="Only nodes of this driver.")
+@click.option("--power", help="Only nodes last seen in this power state.")
+@click.option("--maintenance/--no-maintenance", default=None, help="Only nodes in, or out of, maintenance.")
+@click.option("--failed", is_flag=True, default=None, help="Only nodes whose last action failed.")
+@json_option
+def list_(driver: str | None, power: str | None, maintenance: bool | None, failed: bool | None, as_json: bool) -> None:
+    """Show the nodes in the order of their names; BMC credentials are never shown.
+
+    \b
+    Examples:
+      fleetring nodes list
+      fleetring nodes list --power off --json
+    """  # noqa: D301 - click's \b keeps the lines of a paragraph apart
+    with app.runtime.database.reading() as session:
+        found = inventory_nodes.list_(session, driver=driver, power_state=power, maintenance=maintenance, failed=failed)
+    print_rows(f"{len(found)} nodes", [_row(node) for node in found], as_json=as_json)
+
+
+def _row(node: Node) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "uuid": node.uuid,
+        "driver": node.driver,
+        "power": node.power_state,
+        "target": node.target_power_state,
+        "boot": node.boot_device,
+        "maintenance": node.maintenance,
+        "last_error": node.last_error,
+    }

