@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Engine, Update, event, func, literal, select,
 
 from locking.errors import ExclusiveLockRequired, InvalidRequest, LockLost
 from locking.lock import Lock
+from locking.modes import LockMode
 
 _OPTION = "locking_fence"
 
@@ -14,7 +15,8 @@ _OPTION = "locking_fence"
 def fenced(statement: Update, lock: Lock, column: str = "fence") -> Update:
     """`statement` so that it writes only rows that no later grant has written, and raises otherwise.
 
-    The table's integer column `column` (defaults to "fence") takes the lock's fence. When `session.execute` or
+    The table's integer column `column` (defaults to "fence") takes the fence of an exclusive lock; sharers leave it
+    as it is, since they may all write, but none of them after a later exclusive holder. When `session.execute` or
     `connection.execute` runs the result, rows that the statement matches but that carry a larger fence stay as they
     are, and `LockLost` is raised if there is even one, whether other rows were changed or not: roll the transaction
     back. A statement that matches no row at all changes nothing and raises nothing. Costs one more SELECT.
@@ -37,7 +39,7 @@ def fenced(statement: Update, lock: Lock, column: str = "fence") -> Update:
     later = select(literal(1)).select_from(statement.table).where(matched, fences > lock.fence).limit(1)
     return (
         statement.where(func.coalesce(fences, 0) <= lock.fence)
-        .values({column: lock.fence})
+        .values({} if lock.mode is LockMode.SHARED else {column: lock.fence})
         .execution_options(**{_OPTION: (later, repr(lock))})
     )
 

@@ -42,8 +42,8 @@ def _begins(journal: Path, number: int, patience: float = 30.0) -> list[str]:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         lines = map(json.loads, journal.read_text().splitlines()) if journal.exists() else ()
-        asked = [line for line in lines if line["operation"] == "request_power_state" and line["phase"] == "begin"]
+        asked = [line for line in lines if line["operation"] == "request_power_state" and line["event"] == "begin"]
         if len(asked) == number:
-            return [line["name"] for line in asked]
+            return [line["node"] for line in asked]
         time.sleep(0.1)
     pytest.fail(f"the worker began {len(asked)} of {number} actions")
