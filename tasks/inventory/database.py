@@ -8,6 +8,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
+from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_random
 
 from tasks.inventory import migration
 from tasks.inventory.errors import ConcurrentChange, DatabaseNotMigrated, DatabaseUnreachable, InventoryError
@@ -151,9 +152,20 @@ def _sqlite_engine(url: URL) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _entry: object) -> None:
     connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode = WAL")
+    _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+# The first switch of a file does not wait for others that open it at the same moment, as statements do.
+@retry(
+    retry=retry_if_exception_message(message="database is locked"),
+    stop=stop_after_delay(_BUSY_TIMEOUT),
+    wait=wait_random(0.01, 0.1),
+    reraise=True,
+)
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:
