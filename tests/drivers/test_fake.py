@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,17 @@ def test_other_processes_see_the_same_machine(tmp_path: Path) -> None:
     seen = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, timeout=30)
     assert seen.stdout.strip() == b"pxe"
     assert _node(tmp_path).power_state() is PowerState.ON
+
+
+def test_nothing_is_forgotten_when_many_change_the_same_machine(tmp_path: Path) -> None:
+    def inspect_often(_client: int) -> None:
+        for _ in range(25):
+            _node(tmp_path).inspect()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(inspect_often, range(4)))
+    (state,) = tmp_path.glob("*.json")
+    assert json.loads(state.read_text())["calls"] == {"inspect": 100}
 
 
 def test_without_a_folder_the_state_lives_in_the_process() -> None:

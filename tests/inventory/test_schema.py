@@ -56,14 +56,25 @@ def test_a_second_upgrade_changes_nothing(database: Database) -> None:
 
 
 def test_processes_that_start_at_once_may_all_upgrade(database_url: str) -> None:
-    script = "import sys; from tasks.inventory import Database; print(Database(sys.argv[1]).upgrade())"
-    started = [
-        subprocess.Popen([sys.executable, "-c", script, database_url], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for _ in range(4)
-    ]
-    ended = [process.communicate(timeout=60) for process in started]
-    assert [process.returncode for process in started] == [0] * 4, ended
-    assert sorted(out.decode().strip() for out, _ in ended) == ["['0001']", "[]", "[]", "[]"]
+    # Given processes that are ready to upgrade
+    script = (
+        "import sys; from tasks.inventory import Database; database = Database(sys.argv[1]); "
+        "print('ready', flush=True); sys.stdin.readline(); print(database.upgrade())"
+    )
+    command = [sys.executable, "-c", script, database_url]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    # When all do it at the same moment
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ended = [process.communicate(timeout=60)[0].strip() for process in started]
+    # Then one has done it, and the others found it done
+    assert sorted(ended) == ["['0001']", "[]", "[]", "[]"]
+    assert [process.returncode for process in started] == [0] * 4
 
 
 def test_a_database_that_was_never_migrated_says_what_to_run(database_url: str) -> None:
