@@ -9,7 +9,14 @@ from sushy import Sushy, auth, connector, exceptions
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from tasks.drivers.credentials import Credential
-from tasks.drivers.errors import DriverError, DriverRejected, DriverTimeout, DriverUnavailable, DriverUnreachable
+from tasks.drivers.errors import (
+    DriverError,
+    DriverRejected,
+    DriverTimeout,
+    DriverUnavailable,
+    DriverUnreachable,
+    InvalidDriverInfo,
+)
 
 _T = TypeVar("_T")
 _READ_ATTEMPTS = 3
@@ -132,14 +139,21 @@ class RedfishClient:
         except (ValueError, TypeError, AttributeError) as error:
             # What sushy lets through when the answer is no JSON, or no JSON object.
             raise self.error(DriverRejected, f"the BMC's answer is no Redfish document ({error})") from error
+        except OSError as error:
+            raise self.error(InvalidDriverInfo, f"verify_tls names a file that cannot be used ({error})") from error
 
     def _no_answer(self, error: Exception) -> DriverError:
-        cause = error.__context__
+        cause, root = error.__context__, _root(error)
         if isinstance(cause, requests.exceptions.ConnectTimeout):
             return self.error(DriverUnreachable, "the BMC does not take the connection in time")
         if isinstance(cause, requests.exceptions.Timeout):
             return self.error(DriverTimeout, "the BMC takes the request but does not answer in time")
         if isinstance(cause, requests.exceptions.SSLError):
-            reason = f"the BMC's certificate is not trusted ({cause})"
+            reason = f"the BMC's certificate is not trusted ({root})"
             return self.error(DriverUnreachable, reason, "give verify_tls the file of its authority, or false")
-        return self.error(DriverUnreachable, f"no connection to the BMC ({cause or error})")
+        return self.error(DriverUnreachable, f"no connection to the BMC ({root})")
+
+
+def _root(error: BaseException) -> BaseException:
+    """What it all began with: requests and urllib3 wrap the socket's error several times."""
+    return _root(error.__context__) if error.__context__ else error

@@ -100,7 +100,7 @@ class SqlSide:
         try:
             yield
         except DBAPIError as error:
-            reason = str(error.orig).strip()
+            reason = " ".join(str(error.orig).split())
             if getattr(error.orig, "sqlstate", None) in _OUT_OF_TIME or reason == "database is locked":
                 raise self._error(DriverTimeout, f"the database does not answer in time ({reason})") from error
             if _is_connection_error(error):

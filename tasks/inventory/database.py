@@ -118,7 +118,7 @@ class Database:
             if _lacks_schema(error):
                 raise DatabaseNotMigrated(self.address, "lacks tables or columns") from error
             if isinstance(error, OperationalError) or error.connection_invalidated:
-                raise DatabaseUnreachable(self.address, str(error.orig).strip()) from error
+                raise DatabaseUnreachable(self.address, " ".join(str(error.orig).split())) from error
             raise
 
 

@@ -179,6 +179,12 @@ def test_a_wrong_driver_info_is_refused_before_anything_connects(info: dict[str,
     assert "geheim" not in str(caught.value)
 
 
+def test_a_file_of_authorities_that_is_not_there_is_told() -> None:
+    info = {"address": "https://127.0.0.1:1", "verify_tls": "/nowhere.pem"}
+    with RedfishDriver("node-1", info) as driver, pytest.raises(InvalidDriverInfo, match=r"verify_tls.*/nowhere.pem"):
+        driver.power_state()
+
+
 def test_an_emulator_says_why_it_does_not_start(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
