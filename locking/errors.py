@@ -1,5 +1,4 @@
 """Everything that can go wrong with a lock, in one tree."""
-# ruff: noqa: N818 - the names say what happened, as callers know them from other lock services
 
 from collections.abc import Sequence
 

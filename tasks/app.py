@@ -7,10 +7,11 @@ from kombu import Queue
 
 from partitioning import initial_sync_queues, initial_sync_router
 from tasks import settings
-from tasks.priority import BROKER_STEPS, Priority, broker_step
+from tasks.priority import Priority
 from tasks.runtime import Runtime
 from tasks.service import ConsumeConfiguredQueues
 from tasks.settings import Settings
+from tasks.transport.worker import QueueStep
 
 ACTIONS_QUEUE = "actions"
 PERIODIC_QUEUE = "periodic"
@@ -29,10 +30,11 @@ class FleetringApp(Celery):
     task_cls = "tasks.base:FleetTask"
 
     def __init__(self, main: str) -> None:
-        super().__init__(main)
+        super().__init__(main, amqp="tasks.transport:AMQP")
         self.runtime = Runtime()
         self.add_defaults(lambda: celery_config(self.settings))
         self.steps["worker"].add(ConsumeConfiguredQueues)
+        self.steps["consumer"].add(QueueStep)
 
     @property
     def settings(self) -> Settings:
@@ -51,20 +53,6 @@ def _transport(values: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_pool_acquire_timeout": 10,
-        "broker_transport_options": {
-            "priority_steps": list(BROKER_STEPS),
-            "queue_order_strategy": "round_robin",
-            # A task that is still running must not be delivered again: see task_time_limit below.
-            "visibility_timeout": values.task_time_limit + 60,
-            # The defaults sweep for lost messages every 100 s, and not for 300 s after a worker died sweeping.
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
-            "unacked_mutex_expire": 10,
-            "socket_connect_timeout": 5,
-            "socket_timeout": 10,
-            "socket_keepalive": True,
-            "health_check_interval": 10,
-        },
         "result_backend": values.result_url,
         "result_extended": True,
         "result_expires": 86_400,
@@ -84,7 +72,7 @@ def _queues(values: Settings) -> dict[str, Any]:
         # A misspelt queue would be a black hole: nobody consumes it.
         "task_create_missing_queues": False,
         "task_routes": [initial_sync_router(SYNCHRONISE, values.initial_sync_queues)],
-        "task_default_priority": broker_step(Priority.NORMAL),
+        "task_default_priority": int(Priority.NORMAL),
     }
 
 
@@ -98,7 +86,6 @@ def _tasks(values: Settings) -> dict[str, Any]:
         "worker_send_task_events": True,
         "worker_concurrency": values.slots,
         "worker_prefetch_multiplier": 1,
-        "worker_disable_prefetch": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "timezone": "UTC",
     }

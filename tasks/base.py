@@ -7,17 +7,14 @@ from celery import Task
 from celery.exceptions import Reject, Retry
 from celery.result import AsyncResult
 
-from tasks.priority import Priority, broker_step, validated
-
-#: The header that carries a task's exact priority; the broker itself sees only the level.
-PRIORITY_HEADER = "fleetring_priority"
+from tasks.priority import Priority, validated
 
 
 class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task generic, celery does not
     """The base of every task of the application.
 
-    A priority is any integer, the lower number goes first. Each task class has a default, ``default_priority``, and each call
-    may pass its own.
+    A priority is any integer, the lower number goes first. Each task class has a default, ``default_priority``, and
+    each call may pass its own.
     """
 
     abstract = True
@@ -38,18 +35,13 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
         """
         asked = options.pop("priority", None)
         priority = validated(self.name, self.default_priority if asked is None else asked)
-        options["headers"] = {**(options.get("headers") or {}), PRIORITY_HEADER: priority}
-        return super().apply_async(tuple(args or ()), dict(kwargs or {}), priority=broker_step(priority), **options)
+        return super().apply_async(tuple(args or ()), dict(kwargs or {}), priority=priority, **options)
 
     @property
     def current_priority(self) -> int:
-        """The exact priority that the running task was sent with."""
-        return int((self.request.headers or {}).get(PRIORITY_HEADER, self.default_priority))
-
-    def retry(self, *args: Any, **options: Any) -> Any:
-        """Send the task again as Celery does, with its exact priority unless another is given."""
-        options.setdefault("priority", self.current_priority)
-        return super().retry(*args, **options)
+        """The priority that the running task was sent with."""
+        sent_with = (self.request.delivery_info or {}).get("priority")
+        return self.default_priority if sent_with is None else int(sent_with)
 
     def defer(self, *, delay: float, reason: Exception, priority: int | None = None) -> NoReturn:
         """Put the running task back into its queue, to run again after a delay; this uses up no retry.

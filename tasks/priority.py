@@ -1,6 +1,5 @@
 """How urgent a task is: the lower number goes first."""
 
-from bisect import bisect_left
 from enum import IntEnum
 
 from tasks.errors import InvalidPriority
@@ -16,12 +15,6 @@ class Priority(IntEnum):
     IDLE = 19
 
 
-#: The stock Redis transport keeps one list a step and serves step 0 first; each level of ``Priority`` has one.
-BROKER_STEPS = tuple(range(len(Priority)))
-#: A priority belongs to the level that it is nearest to.
-_BORDERS = [(low + high) / 2 for low, high in zip(sorted(Priority), sorted(Priority)[1:], strict=False)]
-
-
 def validated(task: str, priority: object) -> int:
     """Return the priority as an integer.
 
@@ -35,8 +28,3 @@ def validated(task: str, priority: object) -> int:
     if not isinstance(priority, int) or isinstance(priority, bool):
         raise InvalidPriority(task, priority)
     return int(priority)
-
-
-def broker_step(priority: int) -> int:
-    """Return the broker's step for a priority, 0 (served first) to 4."""
-    return bisect_left(_BORDERS, priority)

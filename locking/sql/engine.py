@@ -21,7 +21,7 @@ _AGAIN_NUMBERS = frozenset({1213, 1205, 1020})
 _ENGINE: dict[str, Any] = {"enable_from_linting": False}  # the ledger joins one row with none on purpose
 
 
-class Again(Exception):  # noqa: N818 - it isn't an error
+class Again(Exception):
     """The transaction has to start anew, with more in its hands."""
 
 

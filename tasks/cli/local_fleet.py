@@ -79,8 +79,11 @@ class LocalFleet:
         self.processes = ProcessGroup(data / "logs")
 
     def __enter__(self) -> Self:
-        self._claim_folder()
-        self.stack.enter_context(self.processes)
+        with ExitStack() as undo:
+            undo.push(self.stack.__exit__)
+            self._claim_folder()
+            self.stack.enter_context(self.processes)
+            undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:

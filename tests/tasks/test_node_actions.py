@@ -156,7 +156,7 @@ def test_power_sync_records_what_the_machine_says_and_skips_busy_nodes(fleet: An
     [
         (lambda: set_power_state.delay("node-1"), InvalidArguments, r"missing.*'target'.*takes \(nodes, target: str\)"),
         (lambda: reboot.delay("node-1", "now"), InvalidArguments, "too many positional arguments"),
-        (lambda: reboot.delay(), NoNodesGiven, "was given no node"),
+        (reboot.apply_async, NoNodesGiven, "was given no node"),
         (lambda: reboot.delay([]), NoNodesGiven, "was given no node"),
         (lambda: reboot.delay([7]), InvalidArguments, r"names or UUIDs of nodes first, got \[7\]"),
         (lambda: reboot.apply_async(["node-1"], priority="high"), InvalidPriority, "'high', which is not an integer"),
@@ -182,7 +182,7 @@ def test_a_message_carries_no_credentials_and_nothing_of_the_inventory(
 
     # Then everything in Redis about it is the name
     with Redis.from_url(valkey_url, decode_responses=True) as client:
-        queued = [text for key in client.keys("actions*") for text in client.lrange(key, 0, -1)]
+        queued = [text for key in client.keys("*actions*:tasks") for text in client.hvals(key)]
     assert len(queued) == 1
     assert "node-1" in queued[0]
     assert "s3cret" not in queued[0]

@@ -57,11 +57,18 @@ def test_a_release_inside_the_block_does_no_harm(fleet: Any) -> None:
 
 
 def test_the_error_of_the_body_is_the_one_that_is_seen(fleet: Any) -> None:
+    # Given a body that loses its lock, which the release will find, and then fails by itself
     fleet.add_node("node-1")
-    with pytest.raises(ZeroDivisionError), task_manager.acquire("node-1") as task:
-        app.runtime.locks.break_("node:node-1", "a test needs it")
-        task.driver.power_state()
-        _ = 1 / 0
+
+    def body() -> None:
+        with task_manager.acquire("node-1") as task:
+            app.runtime.locks.break_("node:node-1", "a test needs it")
+            task.driver.power_state()
+            raise ZeroDivisionError
+
+    # When it runs, then its own error comes out
+    with pytest.raises(ZeroDivisionError):
+        body()
 
 
 def test_a_node_that_cannot_be_loaded_stays_free(fleet: Any) -> None:

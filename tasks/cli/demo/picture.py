@@ -9,14 +9,12 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+#: The states of an action, in the order in which the picture shows them.
 COLOURS = {
     "queued": "dim",
-    "requested": "dim",
     "running": "cyan",
-    "in-progress": "cyan",
     "waiting for a lock": "yellow",
     "succeeded": "green",
-    "completed": "green",
     "failed": "red",
 }
 
@@ -67,29 +65,34 @@ class Picture:
     def draw(self, snapshot: Snapshot) -> RenderableType:
         """Return the picture of a snapshot."""
         self._progress.update(self._bar, completed=snapshot.done, total=snapshot.total)
-        queues = [(name, str(depth)) for name, depth in snapshot.queues.items()]
         return Group(
-            Panel(self._states(snapshot), title="actions and syncs per state", border_style="blue"),
+            Columns(
+                [
+                    Panel(_actions(snapshot.actions), title="actions", border_style="blue"),
+                    _panel("subclouds", ("initial sync", ""), _as_rows(snapshot.subclouds)),
+                    _panel("queues", ("queue", "waiting"), _as_rows(snapshot.queues)),
+                ]
+            ),
             Columns(
                 [
                     _panel("who holds", ("lock", "mode", "purpose"), snapshot.holders),
                     _panel("who waits for a lock", ("node", "action"), snapshot.waiters),
-                    _panel("queues", ("queue", "waiting"), queues),
-                ],
-                equal=False,
+                ]
             ),
             self._progress,
         )
 
-    @staticmethod
-    def _states(snapshot: Snapshot) -> Table:
-        rows = {**snapshot.actions, "initial sync": snapshot.subclouds}
-        columns = [state for state in COLOURS if any(state in states for states in rows.values())]
-        table = Table.grid(padding=(0, 3))
-        table.add_row("", *(f"[{COLOURS[state]}]{state}" for state in columns))
-        for name, states in rows.items():
-            table.add_row(f"[bold]{name}", *(str(states[state]) if states.get(state) else "·" for state in columns))
-        return table
+
+def _actions(actions: Mapping[str, Mapping[str, int]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("", *(f"[{colour}]{state}" for state, colour in COLOURS.items()))
+    for name, states in actions.items():
+        table.add_row(f"[bold]{name}", *(str(states[state]) if states.get(state) else "·" for state in COLOURS))
+    return table
+
+
+def _as_rows(counts: Mapping[str, int]) -> list[tuple[str, ...]]:
+    return [(name, str(number)) for name, number in counts.items()]
 
 
 def _panel(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]], most: int = 8) -> Panel:

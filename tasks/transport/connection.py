@@ -1,0 +1,55 @@
+"""How an application comes to this transport by its ordinary URLs."""
+
+from typing import Any, ClassVar
+
+from celery.app import amqp
+from kombu.utils.collections import HashedSeq
+
+from tasks.transport.kombu_parts import BaseConnection, BaseConnectionPool, BasePooledConnection
+from tasks.transport.transport import SentinelTransport, Transport
+
+
+class Connection(BaseConnection):  # type: ignore[misc] # see kombu_parts
+    """A kombu connection whose ``redis``, ``rediss``, ``redis+socket`` and ``sentinel`` URLs mean our transport.
+
+    kombu's own way, ``Connection(transport=...)``, holds only for the first of several URLs, not for unix sockets,
+    drops the TLS default of ``rediss``, and hides from Flower which broker it is.
+    """
+
+    transports: ClassVar[dict[str, type[Transport]]] = {
+        "redis": Transport,
+        "rediss": Transport,
+        "sentinel": SentinelTransport,
+    }
+
+    def get_transport_cls(self) -> Any:
+        """Return the transport class for the URL's scheme."""
+        scheme = self.transport_cls
+        ours = self.transports.get(scheme) if isinstance(scheme, str) else None
+        return ours or super().get_transport_cls()
+
+    def __eqhash__(self) -> HashedSeq:
+        # kombu shares pools between equal connections; a stock one with the same URL is not equal
+        return HashedSeq("fleetring", *super().__eqhash__())
+
+    def Pool(self, limit: int | None = None, **kwargs: Any) -> "ConnectionPool":  # noqa: N802 - kombu's name
+        """Return a pool of such connections; `limit` None means no limit."""
+        return ConnectionPool(self, limit, **kwargs)
+
+
+class PooledConnection(Connection, BasePooledConnection):  # type: ignore[misc] # see kombu_parts
+    """A `Connection` that belongs to a pool."""
+
+
+class ConnectionPool(BaseConnectionPool):  # type: ignore[misc] # see kombu_parts
+    """A pool of `Connection`; kombu's own would fill it with stock ones."""
+
+    def new(self) -> PooledConnection:
+        """Return one more connection like the first."""
+        return PooledConnection(self, **dict(self.connection._info(resolve=False)))  # noqa: SLF001 - as kombu
+
+
+class AMQP(amqp.AMQP):
+    """Celery's messaging with `Connection`: pass it as ``Celery(..., amqp="tasks.transport:AMQP")``."""
+
+    Connection = Connection

@@ -1,0 +1,101 @@
+"""What the broker knows about a message: its id, priority, delay and lifetime; and the way back to a message."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+from celery import current_app
+from kombu.utils.json import dumps, loads
+
+LARGEST_PRIORITY = 2**53
+"""Priorities from -2**53 to 2**53 are exact: a sorted set's score is a double."""
+
+MICROSECONDS = 1_000_000
+LONG_AGO = "1970-01-01T00:00:00+00:00"
+
+Message = dict[str, Any]
+
+
+def priority_of(message: Message) -> int:
+    """Return the priority property of `message`, any integer within +-2**53. Defaults to 0.
+
+    Raises:
+        ValueError: the property is no such integer.
+    """
+    given = message["properties"].get("priority")
+    if given is None:
+        return 0
+    if isinstance(given, bool) or not isinstance(given, int) or abs(given) > LARGEST_PRIORITY:
+        raise ValueError(f"priority {given!r} is not usable: give an integer from -2**53 to 2**53")
+    return given
+
+
+def envelope(queue: str, message: Message) -> tuple[str, str, int, int, int | str, str]:
+    """Return what ``publish.lua`` takes for one task: queue, id, priority, delay, lifetime, payload.
+
+    Both times are sent as differences, so that only the server's clock counts. The ETA leaves the message: a
+    worker must not wait for it once more.
+    """
+    headers = message.get("headers") or {}
+    task_id = headers.get("id") or message["properties"]["delivery_tag"]
+    delay = _from_now(headers.get("eta"))
+    lifetime = _from_now(headers.get("expires"))
+    if delay is not None:
+        message = {**message, "headers": {**headers, "eta": None}}
+    return (
+        queue,
+        str(task_id),
+        priority_of(message),
+        max(delay or 0, 0),
+        "" if lifetime is None else lifetime,
+        dumps(message),
+    )
+
+
+def _from_now(moment: Any) -> int | None:
+    """Microseconds until `moment`; None without one, or when a worker has to refuse it as unreadable."""
+    if not moment:
+        return None
+    try:
+        when = moment if isinstance(moment, datetime) else datetime.fromisoformat(str(moment))
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        timezone: tzinfo = current_app.timezone
+        when = when.replace(tzinfo=timezone)
+    return round((when - datetime.now(UTC)).total_seconds() * MICROSECONDS)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One task as ``claim.lua`` hands it out."""
+
+    queue: str
+    member: str
+    expired: bool
+    record: bytes
+
+    @property
+    def task_id(self) -> str:
+        """The id of the task; the 16 digits before it are its arrival in microseconds."""
+        return self.member[16:]
+
+    def message(self, tag: str) -> Message:
+        """Build the kombu message, with the broker's knowledge in it and `tag` as its delivery tag.
+
+        Raises:
+            ValueError: the payload is no JSON object with properties, so nobody can read it.
+        """
+        header, _, payload = self.record.partition(b"\n")
+        _, priority, deliveries, _ = header.split(b" ")
+        message = loads(payload.decode())
+        if not isinstance(message, dict) or not isinstance(message.get("properties"), dict):
+            raise ValueError("the payload is no message: an object with properties is wanted")
+        properties = message["properties"]
+        info = properties.setdefault("delivery_info", {})
+        properties.update(delivery_tag=tag, priority=int(priority))
+        if int(deliveries):
+            info["redelivered"] = True
+        if self.expired and message.get("headers"):
+            message["headers"]["expires"] = LONG_AGO  # the server's clock has decided; the worker records it
+        return message

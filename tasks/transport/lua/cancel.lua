@@ -1,0 +1,15 @@
+-- Removes a waiting task; a running one is flagged instead, until it ends.
+--
+-- KEYS[1]  root
+-- ARGV[1]  task id
+-- Returns  'ready', 'delayed', 'parked' (where it waited), 'running', or nil when there is no such task
+-- Cost     O(queues + log N)
+local queue, member = find(ARGV[1], known_queues())
+if not queue then return nil end
+local part = take_out(queue, member)
+if part then
+  finish(queue, member)
+  return part
+end
+redis.call('SADD', root .. 'cancelled', ARGV[1])
+return 'running'

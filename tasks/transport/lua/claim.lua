@@ -1,0 +1,130 @@
+-- Gives a consumer its next tasks, and settles those it has finished, in one trip.
+--
+-- KEYS[1]  root
+-- ARGV[1]  consumer              ARGV[2]  '1': it held a lease before   ARGV[3] lease (microseconds)
+-- ARGV[4]  grace after a server's start, in which nobody is declared dead (microseconds)
+-- ARGV[5]  redeliveries allowed  ARGV[6]  free slots
+-- ARGV[7]  slots kept for urgent tasks      ARGV[8]  largest priority number that is urgent
+-- ARGV[9]  '1': it may be registered as idle
+-- ARGV[10] number of finished tasks, then member and queue of each, then the queues it consumes
+-- Returns  {'lost'} when its lease is gone, else
+--          {'ok', '1' when registered as idle, microseconds to the next due task or -1,
+--           {queue, id, worker, ...} of tasks buried, {queue, member, '1' when expired, record, ...}}
+-- Cost     O(finished + queues * free * log N); the returns of a dead consumer come on top
+local consumer, lease = ARGV[1], tonumber(ARGV[3])
+local grace, limit, free = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local reserved, urgent, registered = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1'
+local now, held = clock(), root .. 'held:' .. consumer
+local buried, queues = {}, {}
+
+if ARGV[2] == '1' and not redis.call('ZSCORE', root .. 'leases', consumer) then return { 'lost' } end
+redis.call('ZADD', root .. 'leases', digits(now + lease), consumer)
+
+local finished_end = 10 + 2 * tonumber(ARGV[10])
+for i = 11, finished_end, 2 do
+  if redis.call('HDEL', held, ARGV[i]) == 1 then finish(ARGV[i + 1], ARGV[i]) end
+end
+for i = finished_end + 1, #ARGV do queues[#queues + 1] = ARGV[i] end
+
+-- Live workers need a moment to come back after the server itself was away.
+local function server_is_settled()
+  local uptime = string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)')
+  return tonumber(uptime) * 1000000 >= grace
+end
+
+local function bury_or_return_the_dead()
+  local dead = redis.call('ZRANGE', root .. 'leases', '-inf', digits(now), 'BYSCORE', 'LIMIT', 0, 1)[1]
+  if not dead or not server_is_settled() then return end
+  for _, holding in ipairs(holdings(dead)) do
+    local member, queue = holding[1], holding[2]
+    if put_back(queue, member, limit, 'its worker died', dead, now) then
+      buried[#buried + 1] = queue
+      buried[#buried + 1] = string.sub(member, 17)
+      buried[#buried + 1] = dead
+    end
+  end
+  forget_consumer(dead)
+end
+
+-- Moves what is due into the queue; returns the next due time.
+local function promote(queue)
+  local delayed = key(queue, 'delayed')
+  local first = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+  if not first[1] or tonumber(first[2]) > now then return tonumber(first[2]) end
+  for _, member in ipairs(redis.call('ZRANGE', delayed, '-inf', digits(now), 'BYSCORE', 'LIMIT', 0, 200)) do
+    redis.call('ZREM', delayed, member)
+    local _, task = lookup(queue, member)
+    if task then make_ready(queue, member, task) end
+  end
+  first = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+  return tonumber(first[2])
+end
+
+-- The place of a head among several queues: its priority; in a queue with ageing, the priority that a
+-- task which arrives now would need to be its equal.
+local function candidates_of(queue)
+  local found, ageing = {}, seconds_per_level(queue)
+  local heads = redis.call('ZRANGE', key(queue, 'ready'), 0, free, 'WITHSCORES')
+  for i = 1, #heads, 2 do
+    local level = tonumber(heads[i + 1])
+    if ageing > 0 then level = (level - now) / (ageing * 1000000) end
+    found[#found + 1] = { queue = queue, member = heads[i], level = level }
+  end
+  return found
+end
+
+local function in_order(a, b)
+  if a.level ~= b.level then return a.level < b.level end
+  return a.member < b.member
+end
+
+local function runnable()
+  local found, next_due = {}, nil
+  local paused = #queues > 0 and redis.call('HMGET', root .. 'paused', unpack(queues)) or {}
+  for i, queue in ipairs(queues) do
+    if not paused[i] then
+      local due = promote(queue)
+      if due and (not next_due or due < next_due) then next_due = due end
+      for _, candidate in ipairs(candidates_of(queue)) do found[#found + 1] = candidate end
+    end
+  end
+  table.sort(found, in_order)
+  return found, next_due
+end
+
+local function expired(task)
+  return task.expires > 0 and task.expires <= now and '1' or '0'
+end
+
+bury_or_return_the_dead()
+local found, next_due = runnable()
+local given, left_over, taken = {}, {}, 0
+for _, candidate in ipairs(found) do
+  local queue, member = candidate.queue, candidate.member
+  local record, task
+  if taken < free then record, task = lookup(queue, member) end
+  if record and (free - taken > reserved or task.priority <= urgent) then
+    redis.call('ZREM', key(queue, 'ready'), member)
+    redis.call('HSET', held, member, queue)
+    taken = taken + 1
+    given[#given + 1] = queue
+    given[#given + 1] = member
+    given[#given + 1] = expired(task)
+    given[#given + 1] = record
+  elseif taken < free and not record then
+    redis.call('ZREM', key(queue, 'ready'), member)
+  else
+    left_over[queue] = true
+  end
+end
+
+local idle = taken < free
+for _, queue in ipairs(queues) do
+  if left_over[queue] then wake(queue, 1) end -- somebody else may have room for it
+  if idle then
+    redis.call('SADD', key(queue, 'idle'), consumer)
+  elseif registered then
+    redis.call('SREM', key(queue, 'idle'), consumer)
+  end
+end
+return { 'ok', idle and '1' or '0', next_due and digits(next_due - now) or '-1', buried, given }

@@ -1,0 +1,64 @@
+"""The poller: keeps each consuming channel's two connections in the event loop, one that asks, one that is woken."""
+
+import logging
+from typing import Any
+
+from tasks.transport.channel import CLAIM, Channel
+from tasks.transport.kombu_parts import BasePoller
+
+logger = logging.getLogger(__name__)
+
+
+class Poller(BasePoller):  # type: ignore[misc] # see kombu_parts
+    """Polls the connections of all channels of one transport.
+
+    With an event loop (a worker) the loop calls `on_poll_start` before each wait; without one (`drain_events`)
+    `get` does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop: Any = None
+
+    def on_poll_start(self) -> None:
+        """Send what there is to send, before the wait for answers."""
+        for channel in list(self._channels):
+            if channel.active_queues:
+                self._register_claims(channel)
+            if channel.active_queues or channel.active_fanout_queues:
+                channel.listen_anew()
+                self._register_LISTEN(channel)
+
+    def _register_claims(self, channel: Channel) -> None:
+        if not self._client_registered(channel, channel.client, CLAIM):
+            channel.forget_claim()
+            self._register(channel, channel.client, CLAIM)
+            channel.claims.resume()
+        channel.claims.maybe_send()
+
+    def on_readable(self, fileno: int) -> Any:
+        """Read from one connection; a full consumer reads, too, for its answers are few and small."""
+        known = self._fd_to_chan.get(fileno)
+        if known is None:
+            logger.debug("Descriptor %r became readable after its channel had gone.", fileno)
+            return None
+        channel, kind = known
+        return channel.handlers[kind]()
+
+    def get(self, callback: Any, timeout: float | None = None) -> Any:
+        """Wait for one delivery, at most `timeout` seconds, without an event loop."""
+        consuming = [channel for channel in self._channels if channel.active_queues]
+        for channel in consuming:
+            channel.claims.beat()
+            channel.claims.sweep()
+        patience = [channel.claims.patience for channel in consuming]
+        if timeout is not None:
+            patience.append(timeout)
+        return super().get(callback, timeout=min(patience, default=None))
+
+    def beat(self) -> None:
+        """Let every consuming channel show a sign of life; called by a timer of the event loop."""
+        for channel in [channel for channel in self._channels if channel.active_queues]:
+            channel.claims.beat()
+            channel.claims.sweep()
+            channel.claims.adopt()

@@ -1,0 +1,209 @@
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from tasks import app, settings
+from tasks.cli import COMMANDS, fleet
+from tasks.cli.errors import LOCKED, UNREACHABLE, WRONG_INPUT, explained
+from tasks.cli.local_fleet import FolderInUse, LocalFleet
+
+FLEET_FILE = """
+nodes:
+  - name: node-1
+    driver: fake
+  - name: node-2
+    driver: fake
+    maintenance: true
+subclouds:
+  - name: subcloud-1
+    driver: fake
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_database(folder: Path, valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("FLEETRING_DATABASE_URL", f"sqlite:///{folder}/fleet.db")
+    settings.current.cache_clear()
+    yield
+    app.runtime.close()
+    settings.current.cache_clear()
+
+
+def run(*arguments: str) -> Result:
+    """Run the command line as a user would."""
+    return CliRunner().invoke(fleet, arguments)
+
+
+@pytest.fixture
+def imported(folder: Path) -> None:
+    """An inventory of two nodes and a subcloud."""
+    (folder / "fleet.yaml").write_text(FLEET_FILE)
+    for arguments in (("db", "upgrade"), ("nodes", "import", "fleet.yaml"), ("subclouds", "import", "fleet.yaml")):
+        assert run(*arguments).exit_code == 0
+
+
+@pytest.mark.usefixtures("imported")
+def test_imported_nodes_are_listed_as_a_table_and_as_json() -> None:
+    table = run("nodes", "list")
+    rows = json.loads(run("nodes", "list", "--maintenance", "--json").output)
+    assert "node-1" in table.output
+    assert [row["name"] for row in rows] == ["node-2"]
+
+
+@pytest.mark.usefixtures("imported")
+def test_a_second_import_of_the_same_file_changes_nothing() -> None:
+    assert json.loads(run("nodes", "import", "fleet.yaml", "--json").output) == {"new": 0, "changed": 0, "unchanged": 2}
+
+
+@pytest.mark.usefixtures("imported")
+def test_a_subcloud_that_is_managed_and_online_is_requested() -> None:
+    assert "initial sync requested" in run("subclouds", "update", "subcloud-1", "--managed", "--online").output
+    [row] = json.loads(run("subclouds", "list", "--state", "requested", "--json").output)
+    assert (row["name"], row["managed"], row["online"]) == ("subcloud-1", True, True)
+
+
+@pytest.mark.usefixtures("imported")
+def test_locks_are_listed_with_their_holder_and_purpose() -> None:
+    with app.runtime.locks.acquire("node:node-1", purpose="replace a disk"):
+        [row] = json.loads(run("locks", "list", "--json").output)
+    assert (row["name"], row["mode"], row["purpose"]) == ("node:node-1", "exclusive", "replace a disk")
+
+
+def test_the_ring_explains_where_a_subcloud_goes() -> None:
+    [row] = json.loads(run("ring", "explain", "subcloud-1", "--json").output)
+    assert re.fullmatch(r"initial-sync\.\d{3}", row["queue"])
+
+
+def test_the_doctor_says_what_is_missing_and_what_to_do() -> None:
+    result = run("doctor", "--json")
+    findings = json.loads(result.stdout)
+    assert result.exit_code == UNREACHABLE
+    assert findings["broker"]["ok"]
+    assert findings["locks"]["ok"]
+    assert "fleetring db upgrade" in findings["database"]["text"]
+    assert "celery -A tasks worker" in findings["workers"]["text"]
+
+
+def test_a_wrong_inventory_file_is_answered_with_every_mistake_and_its_line(folder: Path) -> None:
+    # Given a file with three mistakes
+    (folder / "fleet.yaml").write_text(
+        "nodes:\n  - name: node-1\n    driver: fake\n  - name: node-1\n    driver: fake\n"
+        "  - name: node-2\n    driver: telepathy\n  - name: node-3\n    driver: fake\n    driver_info: {password: x}\n"
+    )
+    run("db", "upgrade")
+
+    # When it is imported, then each is named, and nothing was imported
+    result = run("nodes", "import", "fleet.yaml")
+    assert result.exit_code == WRONG_INPUT
+    for place in ("fleet.yaml:4", "fleet.yaml:7", "fleet.yaml:10"):
+        assert place in result.output
+    assert json.loads(run("nodes", "list", "--json").output) == []
+
+
+@pytest.mark.usefixtures("imported")
+def test_unknown_things_are_named() -> None:
+    result = run("subclouds", "update", "ghost", "--managed")
+    assert result.exit_code == WRONG_INPUT
+    assert "unknown subcloud 'ghost'" in result.output
+
+
+def test_a_database_that_was_never_migrated_says_what_to_run() -> None:
+    result = run("nodes", "list")
+    assert result.exit_code != 0
+    assert "fleetring db upgrade" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_an_unreachable_database_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETRING_DATABASE_URL", "postgresql+psycopg://fleet:s3cret@127.0.0.1:1/fleet")
+    settings.current.cache_clear()
+    result = run("nodes", "list")
+    assert result.exit_code == UNREACHABLE
+    assert "127.0.0.1:1" in result.output
+    assert "s3cret" not in result.output
+
+
+def test_an_unreachable_broker_is_named_with_what_to_do(folder: Path) -> None:
+    # A process of its own: Celery reads the broker's address once.
+    environment = {**os.environ, "FLEETRING_BROKER_URL": "redis://:s3cret@127.0.0.1:1/0"}
+    command = [str(Path(sys.executable).with_name("fleetring"))]
+    run_ = {"capture_output": True, "text": True, "env": environment, "timeout": 60}
+    assert subprocess.run([*command, "db", "upgrade"], check=True, **run_)  # type: ignore[call-overload]
+    result = subprocess.run([*command, "locks", "list"], check=False, **run_)  # type: ignore[call-overload]
+    assert result.returncode == UNREACHABLE
+    assert "127.0.0.1:1" in result.stderr
+    assert "s3cret" not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_wrong_setting_stops_every_command_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETRING_SLOTS", "none")
+    settings.current.cache_clear()
+    result = run("nodes", "list")
+    assert result.exit_code == WRONG_INPUT
+    assert "setting slots = 'none' is impossible" in result.output
+
+
+def test_a_busy_node_has_an_exit_status_of_its_own() -> None:
+    with (
+        app.runtime.locks.acquire("node:node-1", owner="a", purpose="repair"),
+        pytest.raises(click.ClickException, match="repair") as caught,
+        explained(),
+    ):
+        app.runtime.locks.acquire("node:node-1", owner="b")
+    assert caught.value.exit_code == LOCKED
+
+
+def test_a_port_that_is_taken_is_named_with_the_option_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("FLEETRING_")]:
+        monkeypatch.delenv(name)
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        port = squatter.getsockname()[1]
+        result = run("demo", "--bmc-port", str(port))
+    assert result.exit_code == WRONG_INPUT
+    assert f"port {port} for the BMCs is already taken" in result.output
+    assert "--bmc-port" in result.output
+
+
+def test_the_demo_refuses_to_touch_a_fleet_that_settings_point_to() -> None:
+    result = run("demo")
+    assert result.exit_code == WRONG_INPUT
+    assert "FLEETRING_BROKER_URL" in result.output
+
+
+def test_one_folder_holds_one_running_fleet(folder: Path) -> None:
+    with LocalFleet(folder / ".fleetring"), pytest.raises(FolderInUse, match=str(os.getpid())):
+        LocalFleet(folder / ".fleetring").__enter__()
+
+
+def test_a_folder_that_cannot_be_written_is_named(folder: Path) -> None:
+    # A file stands where the folder should be: root, too, cannot write into that.
+    (folder / ".fleetring").write_text("")
+    result = run("up")
+    assert result.exit_code == WRONG_INPUT
+    assert "cannot write to" in result.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_with_an_example(name: str) -> None:
+    result = run(name, "--help")
+    command = fleet.get_command(None, name)  # type: ignore[arg-type]
+    pages = [result.output, *(run(name, sub, "--help").output for sub in getattr(command, "commands", {}))]
+    assert all("Example" in page for page in pages[1:] or pages)
+
+
+def test_the_command_line_is_mounted_in_celery_too() -> None:
+    command = [sys.executable, "-m", "celery", "-A", "tasks", "fleet", "ring", "explain", "subcloud-1", "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(result.stdout)[0]["subcloud"] == "subcloud-1"

@@ -1,0 +1,65 @@
+"""Whole fleets as a user starts them: the command in a folder, its processes, its end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+
+
+class Command:
+    """A command of the ``fleetring`` family that runs in a folder of its own."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
+        self.output = folder / "output.txt"
+        with self.output.open("wb") as output:
+            self.popen = subprocess.Popen(
+                [str(Path(sys.executable).with_name("fleetring")), *arguments],
+                cwd=folder,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def text(self) -> str:
+        """What it has printed so far."""
+        return self.output.read_text(errors="replace")
+
+    def children(self) -> list[psutil.Process]:
+        """Every process below it, by whatever way it was started."""
+        return psutil.Process(self.popen.pid).children(recursive=True)
+
+    def until(self, holds: Callable[[], object], what: str, patience: float = 90.0) -> None:
+        """Wait for something to become true, as long as the command runs."""
+        deadline = time.monotonic() + patience
+        while not holds():
+            assert self.popen.poll() is None, f"ended before: {what}\n{self.text[-3000:]}"
+            assert time.monotonic() < deadline, f"not within {patience} s: {what}\n{self.text[-3000:]}"
+            time.sleep(0.1)
+
+    def interrupt(self) -> None:
+        """Do what Ctrl-C does."""
+        self.popen.send_signal(signal.SIGINT)
+
+
+def environment() -> dict[str, str]:
+    """An environment without settings of Fleetring; the folder alone says where things are."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("FLEETRING_")}
+    return {**own, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+
+
+def free_port() -> str:
+    """A loopback port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])

@@ -1,0 +1,75 @@
+"""A small Celery application on the transport; worker processes load it by ``-A queue_app``."""
+
+import json
+import os
+import signal
+import time
+from typing import Any
+
+import redis
+from celery import Celery, Task
+
+from tasks.transport import worker
+
+
+def make_app(url: str, **options: Any) -> Celery:
+    """Build the application on the broker `url`; `options` are transport options."""
+    app = Celery("queue_app", broker=url, backend=url, amqp="tasks.transport:AMQP", set_as_current=False)
+    app.conf.update(
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={"lease": 2.0, "heartbeat": 0.25, **options},
+        result_expires=60,
+        task_acks_late=True,
+        task_default_queue="actions",
+        task_reject_on_worker_lost=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_prefetch_multiplier=1,
+    )
+    worker.install(app)
+    for function in (add, record, sleep, die, fail_twice, total):
+        app.task(function, name=function.__name__, bind=True)
+    return app
+
+
+def note(task: Task[..., Any], event: str) -> None:
+    """Write into the database that `task` has come so far."""
+    client = redis.Redis.from_url(task.app.conf.broker_url)
+    client.rpush("journal", json.dumps([event, task.request.id, os.getpid()]))
+    client.close()
+
+
+def add(self: Task[..., Any], x: int, y: int) -> int:
+    return x + y
+
+
+def total(self: Task[..., Any], numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+def record(self: Task[..., Any], word: Any = None) -> Any:
+    note(self, "ran")
+    return word
+
+
+def sleep(self: Task[..., Any], seconds: float) -> float:
+    note(self, "started")
+    time.sleep(seconds)
+    note(self, "ended")
+    return seconds
+
+
+def die(self: Task[..., Any]) -> None:
+    note(self, "started")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail_twice(self: Task[..., Any]) -> int:
+    if self.request.retries < 2:
+        raise self.retry(countdown=0.2)
+    return int(self.request.retries)
+
+
+app = make_app(
+    os.environ.get("QUEUE_APP_URL", "redis://127.0.0.1:1/0"), **json.loads(os.environ.get("QUEUE_APP_OPTIONS", "{}"))
+)
