@@ -64,8 +64,8 @@ class DriverRegistry(Generic[Driver]):
             driver = point.load()
         except Exception as error:
             raise DriverNotLoaded(target, point.value, f"does not load: {error!r}") from error
-        if not (isinstance(driver, type) and issubclass(driver, self._base)):
-            raise DriverNotLoaded(target, point.value, f"is no {self._base.__name__}")
+        if not (isinstance(driver, type) and issubclass(driver, self._base) and hasattr(driver, "Info")):
+            raise DriverNotLoaded(target, point.value, f"is no {self._base.__name__} with an `Info`")
         return driver
 
 

@@ -18,6 +18,9 @@ SUPPORTED = frozenset({"sqlite", "postgresql"})
 # PostgreSQL's query_canceled (by statement_timeout) and lock_not_available.
 _OUT_OF_TIME = frozenset({"57014", "55P03"})
 
+# PostgreSQL's classes of errors about the connection, the login, the database's name, resources, and a shutdown.
+_NO_CONNECTION = ("08", "28", "3D", "53", "57P")
+
 # A server that vanished without a word is noticed after 25 seconds, not after the kernel's two hours.
 _NOTICE_DEAD_PEERS = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
@@ -114,7 +117,9 @@ class SqlSide:
 def _is_connection_error(error: DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.Error):
         return str(error.orig).startswith("unable to open")
-    return isinstance(error, OperationalError) or error.connection_invalidated
+    state = getattr(error.orig, "sqlstate", None)
+    broken = isinstance(error, OperationalError) and (state is None or state.startswith(_NO_CONNECTION))
+    return broken or error.connection_invalidated
 
 
 def _parse(target: str, url: str) -> URL:

@@ -23,6 +23,9 @@ _NOTICE_DEAD_PEERS = {"keepalives_idle": 10, "keepalives_interval": 5, "keepaliv
 _MISSING_IN_POSTGRESQL = frozenset({"42P01", "42703"})
 _MISSING_IN_SQLITE = ("no such table", "no such column")
 
+# PostgreSQL's classes of errors about the connection, the login, the database's name, resources, and a shutdown.
+_UNUSABLE_POSTGRESQL = ("08", "28", "3D", "53", "57P")
+
 
 class Database:
     """The inventory database.
@@ -64,7 +67,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session on one consistent picture that delays no writer; what it changes is not kept.
+        """A session that delays no writer; what it changes is not kept.
 
         Raises:
             DatabaseUnreachable: when the database does not answer, also in the middle of the block.
@@ -117,7 +120,7 @@ class Database:
         except DBAPIError as error:
             if _lacks_schema(error):
                 raise DatabaseNotMigrated(self.address, "lacks tables or columns") from error
-            if isinstance(error, OperationalError) or error.connection_invalidated:
+            if _is_unusable(error):
                 raise DatabaseUnreachable(self.address, " ".join(str(error.orig).split())) from error
             raise
 
@@ -173,6 +176,14 @@ def _begin_sqlite(connection: Connection) -> None:
     # SQLAlchemy's documentation of the dialect.
     write = connection.get_execution_options().get("write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN DEFERRED")
+
+
+def _is_unusable(error: DBAPIError) -> bool:
+    if isinstance(error.orig, sqlite3.Error):
+        return isinstance(error, OperationalError)
+    state = getattr(error.orig, "sqlstate", None)
+    broken = isinstance(error, OperationalError) and (state is None or state.startswith(_UNUSABLE_POSTGRESQL))
+    return broken or error.connection_invalidated
 
 
 def _lacks_schema(error: DBAPIError) -> bool:

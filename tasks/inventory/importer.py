@@ -119,7 +119,8 @@ def _turns(subcloud: Subcloud | None, entry: SubcloudEntry) -> bool:
 
 
 def _node_values(entry: NodeEntry) -> dict[str, Any]:
-    return entry.model_dump(exclude={"uuid"})
+    silent = {"maintenance", "maintenance_reason"} if entry.maintenance is None else set[str]()
+    return entry.model_dump(exclude={"uuid", *silent})
 
 
 def _subcloud_values(entry: SubcloudEntry) -> dict[str, Any]:

@@ -41,6 +41,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DriverRegistry[
         "broken": "broken_driver:Driver",
         "absent": "tasks.drivers.fake:Absent",
         "other": "tasks.drivers.fake:FakeSubcloudDriver",
+        "bare": "tasks.drivers.base:NodeDriver",
         "function": "tasks.drivers.base:unguarded",
     }
     monkeypatch.setattr(
@@ -56,6 +57,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DriverRegistry[
         ("broken", "does not load: ModuleNotFoundError.*a_library_that_nobody_has"),
         ("absent", "does not load: AttributeError"),
         ("other", "is no NodeDriver"),
+        ("bare", "is no NodeDriver with an `Info`"),
         ("function", "is no NodeDriver"),
     ],
 )

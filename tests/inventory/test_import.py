@@ -110,6 +110,21 @@ def test_a_changed_entry_changes_its_row_and_keeps_what_was_found_out(database: 
     assert node.power_state == "on"
 
 
+def test_a_node_stays_in_maintenance_until_a_file_says_otherwise(database: Database, imported: Import) -> None:
+    def maintenance() -> tuple[bool, str | None]:
+        with database.reading() as session:
+            (node,) = nodes.find(session, "node-2")
+        return node.maintenance, node.maintenance_reason
+
+    imported(_FLEET)
+    silent = _FLEET.replace("    maintenance: true\n    maintenance_reason: new disk\n", "")
+    assert imported(silent)[Kind.NODES] == Imported(unchanged=2)
+    assert maintenance() == (True, "new disk")
+    over = silent.replace("    uuid:", "    maintenance: false\n    uuid:")
+    assert imported(over)[Kind.NODES] == Imported(changed=1, unchanged=1)
+    assert maintenance() == (False, None)
+
+
 def test_a_subcloud_that_becomes_managed_and_online_requests_its_initial_sync(
     database: Database, imported: Import
 ) -> None:
@@ -236,7 +251,19 @@ subclouds:
 
 @pytest.mark.parametrize(
     "key",
-    ["password", "bmc_Password", "passwd", "pwd", "auth_token", "client-secret", "api_key", "apikey", "private_key"],
+    [
+        "password",
+        "bmc_Password",
+        "passwd",
+        "pwd",
+        "bmc_pwd",
+        "auth_token",
+        "client-secret",
+        "api_key",
+        "apikey",
+        "private_key",
+        "access-key",
+    ],
 )
 def test_a_key_that_smells_of_a_secret_is_refused_wherever_it_stands(imported: Import, key: str) -> None:
     text = f"nodes: [{{name: a, driver: fake, driver_info: {{deep: [{{{key}: x}}]}}}}]"

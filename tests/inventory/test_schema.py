@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.orm import Session
 
 from tasks.inventory import (
     Base,
@@ -117,29 +119,54 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         Database(f"sqlite:///{tmp_path / 'file' / 'inventory.db'}").upgrade()
 
 
-def test_a_folder_without_write_permission_is_an_unusable_database(tmp_path: Path) -> None:
-    # Given a folder that its user may not write to, and a process that is not root
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    (tmp_path / "locked").mkdir(mode=0o500)
-    child = os.fork()
-    if child == 0:
-        if os.geteuid() == 0:
-            os.setuid(65534)
-        # When it makes an inventory there
-        try:
-            Database(f"sqlite:///{tmp_path / 'locked' / 'inventory.db'}").upgrade()
-        except DatabaseUnreachable:
-            os._exit(7)
-        os._exit(0)
-    # Then it is told so
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+def test_a_folder_without_write_permission_is_an_unusable_database() -> None:
+    # Given a folder that may be read but not written to, and a process that is not root
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        child = os.fork()
+        if child == 0:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            # When it makes an inventory there
+            try:
+                Database(f"sqlite:///{folder}/inventory.db").upgrade()
+            except DatabaseUnreachable:
+                os._exit(7)
+            os._exit(0)
+        # Then it is told so
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        Path(folder).chmod(0o755)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql+pymysql://localhost/x", "foo://x"])
 def test_an_address_of_another_kind_is_refused_before_anything_connects(url: str) -> None:
     with pytest.raises(InventoryError, match="database_url"):
         Database(url)
+
+
+def test_a_database_that_goes_away_in_the_middle_is_unreachable_and_usable_again_later(postgres_url: str) -> None:
+    database, other = Database(postgres_url), Database(postgres_url)
+    database.upgrade()
+    with pytest.raises(DatabaseUnreachable, match="terminat"), database.session() as session:
+        _end_the_connections_of_others(session, other)
+    with database.reading() as session:
+        assert nodes.list_(session) == []
+    database.close()
+    other.close()
+
+
+def _end_the_connections_of_others(session: Session, killer: Database) -> None:
+    pid = session.execute(text("SELECT pg_backend_pid()")).scalar()
+    with killer.reading() as own:
+        own.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+    nodes.list_(session)
+
+
+def test_a_deadlock_is_not_taken_for_an_unreachable_database(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    with pytest.raises(OperationalError, match="deadlock"), database.session() as session:
+        session.execute(text("DO $$ BEGIN RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01'; END $$"))
+    database.close()
 
 
 def test_no_prepared_statement_is_left_for_the_next_client_of_a_pooled_server(postgres_url: str) -> None:
