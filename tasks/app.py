@@ -53,6 +53,12 @@ def _transport(values: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_pool_acquire_timeout": 10,
+        "broker_transport_options": {
+            "lease": values.worker_lease,
+            "max_redeliveries": values.max_redeliveries,
+            "reserved_slots": values.reserved_slots,
+            "reserved_priority": int(Priority.URGENT),
+        },
         "result_backend": values.result_url,
         "result_extended": True,
         "result_expires": 86_400,
