@@ -26,7 +26,7 @@ from locking.lock import Lock
 from locking.modes import LockMode
 from locking.records import Grant, Holder, LockState, Waiter
 from locking.renewal import renewer
-from locking.request import Names, Request, optional_seconds, seconds, text, wanted, whole
+from locking.request import Names, Request, optional_seconds, seconds, text, wanted, whole, word
 from locking.store import OnGrants, Reply, Status, Store
 from locking.stores import open_store
 from locking.waiting import Doorbell, wait_for_grant
@@ -41,7 +41,7 @@ class LockManager:
         url: The store, see `from_url`.
         ageing: Seconds of arrival that one level of priority is worth in a queue, so that nothing starves; None
             orders strictly by priority. The same in every process of a deployment.
-        namespace: Sets apart several deployments in one Redis database or one SQL database.
+        namespace: Sets apart several deployments in one Redis or SQL database: letters, digits and underscores.
         on_grants: Hears of grants to waiters without a mailbox, made by this process on its way.
     """
 
@@ -55,7 +55,7 @@ class LockManager:
     ) -> None:
         self._ageing = optional_seconds("ageing", ageing, positive=True)
         self._on_grants = on_grants
-        self._store: Store = open_store(url, text("namespace", namespace, 40), self._granted)
+        self._store: Store = open_store(url, word("namespace", namespace), self._granted)
         self._begin()
         try:
             self._store.check()
@@ -252,7 +252,7 @@ class LockManager:
             for lock in locks:
                 lock.release()
         finally:
-            renewer().forget([lock.request_id for lock in locks], now_idle=True)
+            renewer().leave(self._store)
             self._store.close()
 
     def __enter__(self) -> Self:
@@ -287,10 +287,11 @@ class LockManager:
             sent = now()
             return self._store.upgrade(lock.request_id, wait=wait != 0)
 
+        def give_up(_: Reply) -> Reply:
+            return self._store.withdraw(lock.request_id)
+
         try:
-            reply = wait_for_grant(ask, ask(), lock.request_id, wait, self._doorbell)
-            if reply.status is Status.WAITING:
-                reply = self._store.withdraw(lock.request_id)
+            reply = wait_for_grant(ask, give_up, lock.request_id, wait, self._doorbell)
         except BaseException:
             self._quietly(lambda: self._store.withdraw(lock.request_id))
             raise
@@ -327,14 +328,16 @@ class LockManager:
             sent = now()
             return self._store.acquire(request)
 
+        def give_up(last: Reply) -> Reply:
+            self._store.release(request.id)
+            return last
+
         try:
             seen = self._store.observe(observed) if observed else {}
             lock = Lock(self, request, observed=seen, on_lost=on_lost)
             if not request.wants:
                 return lock
-            reply = ask()
-            if reply.status is Status.WAITING:
-                reply = wait_for_grant(ask, reply, request.id, wait, self._doorbell)
+            reply = wait_for_grant(ask, give_up, request.id, wait, self._doorbell)
             if reply.status is not Status.GRANTED:
                 self._refuse(request, reply)
             return self._keep(lock, reply, sent)
@@ -345,8 +348,6 @@ class LockManager:
             raise
 
     def _refuse(self, request: Request, reply: Reply) -> None:
-        if reply.status is Status.WAITING:
-            self._store.release(request.id)
         if self._doorbell.closed:
             raise LockError("the lock manager was closed while a request waited")
         self._raise_unless_granted(reply, tuple(request.wants), waited=request.wait)

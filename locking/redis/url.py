@@ -1,5 +1,6 @@
 """From an address to a Redis client: redis, rediss, unix, redis+socket and sentinel."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
@@ -47,9 +48,11 @@ class RedisAddress:
 
 def _plain(url: str) -> str:
     """`url` as redis-py writes it: kombu's `redis+socket:///path?virtual_host=1` is its `unix:///path?db=1`."""
-    if not url.startswith("redis+socket:"):
-        return url
     parts = urlsplit(url)
+    if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", parts.path):
+        raise ValueError(f"a database is a number, not {parts.path[1:]!r}")  # redis-py would take 0 instead
+    if parts.scheme != "redis+socket":
+        return url
     query = {("db" if key == "virtual_host" else key): value for key, value in parse_qsl(parts.query)}
     return SplitResult("unix", parts.netloc, parts.path, urlencode(query), "").geturl()
 
