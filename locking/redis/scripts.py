@@ -3,7 +3,7 @@
 import hashlib
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import cast
 
 from redis import Redis
 from redis.exceptions import NoScriptError
@@ -16,10 +16,10 @@ def _script(verb: str) -> tuple[str, str]:
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def run(client: Redis, verb: str, prefix: str, *arguments: str) -> Any:
+def run(client: Redis, verb: str, prefix: str, *arguments: str) -> bytes:
     """Run the script of a verb: one round trip, two the first time a server sees it."""
     text, digest = _script(verb)
     try:
-        return client.evalsha(digest, 1, prefix, *arguments)
+        return cast("bytes", client.evalsha(digest, 1, prefix, *arguments))
     except NoScriptError:
-        return client.eval(text, 1, prefix, *arguments)
+        return cast("bytes", client.eval(text, 1, prefix, *arguments))

@@ -47,7 +47,7 @@ class RedisStore:
 
     def acquire(self, request: Request) -> Reply:
         """See `Store`."""
-        return self._ask("acquire", request.id, _document(request), _want(request.wants))
+        return self._ask("acquire", request.id, _document(request), _want(request.wants), request.owner)
 
     def release(self, request_id: str) -> bool:
         """See `Store`."""
@@ -71,11 +71,11 @@ class RedisStore:
 
     def transfer(self, request_id: str, successor: Request) -> Reply:
         """See `Store`."""
-        return self._ask("transfer", request_id, successor.id, _document(successor))
+        return self._ask("transfer", request_id, successor.id, _document(successor), successor.owner)
 
     def observe(self, names: Sequence[str]) -> Mapping[str, int]:
         """See `Store`."""
-        return dict(zip(names, map(int, self._run("observe", *names)), strict=True))
+        return dict(zip(names, map(int, self._run("observe", *names).split(b"\n")), strict=True))
 
     def holders(self, name: str) -> Sequence[Holder]:
         """See `Store`."""
@@ -138,21 +138,26 @@ class RedisStore:
         )
 
     def _verb(self, verb: str, *arguments: str) -> Sequence[bytes]:
-        reply = self._run(verb, *arguments)
+        reply = self._run(verb, *arguments).split(b"\n")
         if reply[1]:
-            self.on_grants([Grant(*fields) for fields in json.loads(reply[1])])
-        return cast("Sequence[bytes]", reply)
+            self.on_grants([_grant(row) for row in json.loads(reply[1])])
+        return reply
 
-    def _run(self, verb: str, *arguments: str) -> Any:
-        with self._named_errors():
+    def _run(self, verb: str, *arguments: str) -> bytes:
+        try:
             return run(self._client, verb, self._prefix, *arguments)
+        except RedisError as error:
+            raise self._named(error) from error
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
         try:
             yield
         except RedisError as error:
-            raise StoreError(f"locks in Redis at {self._address}: {error}; {_advice(error)}") from error
+            raise self._named(error) from error
+
+    def _named(self, error: RedisError) -> StoreError:
+        return StoreError(f"locks in Redis at {self._address}: {error}; {_advice(error)}")
 
 
 class RedisMailbox:
@@ -204,26 +209,29 @@ def _advice(error: RedisError) -> str:
     return "check that the server runs and that the address is right"
 
 
+_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def _document(request: Request) -> str:
     document: dict[str, Any] = {
-        "owner": request.owner,
         "session": request.session,
-        "info": request.info,
+        "info": _json({**request.info, "priority": request.priority}),
         "lease": _ms(request.lease),
         "delay": _ms(request.lock_delay),
         "mailbox": request.mailbox,
         "patience": _ms(request.patience),
         "provisional": _ms(request.provisional),
         "priority": max(min(request.priority, 10**15), -(10**15)),
-        "label": str(request.priority),
     }
-    optional: dict[str, Any] = {
-        "wait": request.wait,
-        "some": request.at_least,
-        "ageing": request.ageing and request.ageing * 1e6,
-        "hold": request.max_hold and _ms(request.max_hold),
-    }
-    return json.dumps(document | {key: value for key, value in optional.items() if value}, separators=(",", ":"))
+    if request.wait:
+        document["wait"] = True
+    if request.at_least:
+        document["some"] = request.at_least
+    if request.ageing is not None:
+        document["ageing"] = request.ageing * 1e6
+    if request.max_hold is not None:
+        document["hold"] = _ms(request.max_hold)
+    return _json(document)
 
 
 def _ms(seconds: float) -> int:
@@ -234,7 +242,7 @@ def _want(wants: Mapping[str, LockMode]) -> str:
     want: dict[str, list[str]] = {}
     for name, mode in wants.items():
         want.setdefault(mode.letter, []).append(name)
-    return json.dumps(want, separators=(",", ":"))
+    return _json(want)
 
 
 def _wants(want: bytes) -> dict[str, LockMode]:
@@ -246,8 +254,14 @@ def _holders(rows: Sequence[Sequence[Any]]) -> list[Holder]:
     return [_holder(row) for row in rows]
 
 
+def _grant(row: Sequence[str]) -> Grant:
+    request, owner, info_text, mailbox = row
+    return Grant(request, owner, json.loads(info_text)["task"], mailbox)
+
+
 def _holder(row: Sequence[Any]) -> Holder:
-    name, mode, owner, info, fence, age, left = row
+    name, mode, owner, info_text, fence, age, left = row
+    info = json.loads(info_text)
     return Holder(
         name=name,
         mode=LockMode.of_letter(mode),
@@ -260,13 +274,14 @@ def _holder(row: Sequence[Any]) -> Holder:
 
 
 def _waiter(row: Sequence[Any]) -> Waiter:
-    name, mode, owner, info, label, position, age = row
+    name, mode, owner, info_text, position, age = row
+    info = json.loads(info_text)
     return Waiter(
         name=name,
         mode=LockMode.of_letter(mode),
         owner=owner,
         **party(info),
-        priority=int(label),
+        priority=info["priority"],
         position=position,
         age=age / 1000,
     )
