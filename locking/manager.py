@@ -6,6 +6,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from types import TracebackType
 from typing import Self
@@ -185,6 +186,82 @@ class LockManager:
         self._notice_fork()
         request = self._request(wants, wait=False, lease=lease, purpose=purpose, at_least=at_least)
         return self._take(request, 0.0, (), None)
+
+    def enqueue(
+        self,
+        request_id: str,
+        names: Names,
+        mode: LockMode = LockMode.EXCLUSIVE,
+        *,
+        patience: float = 86400.0,
+        provisional: float = 60.0,
+        lease: float = 30.0,
+        purpose: str = "",
+        priority: int = 0,
+        owner: str | None = None,
+        task: str | None = None,
+        max_hold: float | None = None,
+        lock_delay: float = 0.0,
+        on_lost: Callable[[Lock], object] | None = None,
+    ) -> Lock | None:
+        """Ask without blocking: the lock if it is free, else None, and the request waits with nobody in it.
+
+        For work that is set aside while its lock is busy. Whichever process sets the lock free grants it to the request
+        and hears so by its `on_grants`; calling this again with the same `request_id`, in any process, then gives the
+        lock, under the fence of the grant. Calling it while the request still waits keeps its place and gives None.
+
+        Args:
+            request_id: Chosen by the caller, unique for this piece of work, 1 to 80 characters; keep it to yourself,
+                whoever has it has the lock.
+            names: As for `acquire`.
+            mode: As for `acquire`.
+            patience: Seconds for which the request waits without being asked for again. Defaults to a day.
+            provisional: Seconds within which a grant has to be fetched, else it goes on to the next. Defaults to 60.0.
+            lease: And the others: as for `acquire`.
+            purpose: As for `acquire`.
+            priority: As for `acquire`.
+            owner: As for `acquire`.
+            task: As for `acquire`.
+            max_hold: As for `acquire`.
+            lock_delay: As for `acquire`.
+            on_lost: As for `acquire`.
+
+        Raises:
+            AlreadyHeld: The same owner holds one of the names.
+            LockLost: The request was granted, and its grant has ended.
+        """
+        wants = wanted(names, mode)
+        if LockMode.OBSERVE in wants.values():
+            raise InvalidRequest("observing never waits: enqueue takes EXCLUSIVE and SHARED")
+        self._notice_fork()
+        asked = self._request(
+            wants,
+            wait=True,
+            owner=owner,
+            task=task,
+            lease=lease,
+            purpose=purpose,
+            priority=priority,
+            max_hold=max_hold,
+            lock_delay=lock_delay,
+        )
+        request = replace(
+            asked,
+            id=_request_id(request_id),
+            mailbox="",
+            patience=seconds("patience", patience, positive=True),
+            provisional=seconds("provisional", provisional, positive=True),
+        )
+        sent = now()
+        reply = self._store.acquire(request)
+        if reply.status is Status.WAITING:
+            return None
+        self._raise_unless_granted(reply, tuple(wants))
+        return self._keep(Lock(self, request, on_lost=on_lost), reply, sent)
+
+    def cancel(self, request_id: str) -> bool:
+        """Forget a request of `enqueue`, or a handle of `transfer`, waiting or granted; whether it held its lock."""
+        return self._store.release(_request_id(request_id))
 
     def adopt(
         self,
@@ -450,3 +527,9 @@ class LockManager:
         if self._pid != os.getpid():
             self._store.after_fork()
             self._begin()
+
+
+def _request_id(value: object) -> str:
+    if not text("request_id", value, 80):
+        raise InvalidRequest("request_id must not be empty")
+    return str(value)

@@ -6,6 +6,9 @@
 --          mailbox, patience, provisional, some (take what is free, but this many); times in ms
 -- ARGV[3]  mode -> names, JSON
 -- ARGV[4]  owner
+-- ARGV[5]  ms that a grant lives: the lease, or max_hold where that is less
+-- ARGV[6]  ms of lock delay
+-- ARGV[7]  ms that the keys of a grant live; longer than the grant, as a backstop
 -- Result   granted, grants, fence, ms left, want | waiting or busy or held or lost, grants, obstacles (JSON)
 -- O(names) when free or refused by a holder; O(names + waiters in front) when there are waiters.
 

@@ -5,7 +5,7 @@
 --   clock       the only key without an end: a hybrid clock, max(last + 1, server microseconds).
 --               Fences and arrivals are readings of it.
 --   r:<id>      hash, one request: doc (how it is asked for, JSON), want (mode -> names, JSON), owner, state (waiting,
---               held or upgrading), fence, since (ms), arrival and score (its place in queues), unconfirmed (1 while a grant
+--               held or upgrading), fence, since (ms), delay (ms), arrival and score (its place in queues), unconfirmed (1 while a grant
 --               from the queue is provisional)
 --   ends        sorted set, request id by the ms at which it ends: a holder's lease and lock delay, a waiter's patience
 --   h:<name>    hash, the holders of a name: request id -> mode (x or s)
@@ -203,7 +203,7 @@ local function grant(request, lease, provisional)
     mark_exclusive(request.want.x, request.fence)
   end
   redis.call('HSET', P .. 'r:' .. request.id, 'doc', request.doc, 'want', request.want_text, 'owner', request.owner,
-    'state', 'held', 'fence', digits(request.fence), 'since', digits(request.since),
+    'state', 'held', 'fence', digits(request.fence), 'since', digits(request.since), 'delay', digits(request.delay),
     'unconfirmed', provisional and '1' or '0')
   extend(request, lease)
   outlive(request, ms)

@@ -1,25 +1,53 @@
 """The Lua scripts of this folder, sent by their hash."""
 
 import hashlib
+import time
 from functools import cache
 from importlib.resources import files
-from typing import cast
+from typing import Any, cast
 
 from redis import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import ConnectionError, NoScriptError, ResponseError, TimeoutError  # noqa: A004 - theirs are meant
+
+PAUSES = (0.01, 0.05, 0.2)  # seconds before a command that got no reply is sent again
 
 
 @cache
 def _script(verb: str) -> tuple[str, str]:
     folder = files(__package__)
-    text = "\n".join(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("common", verb))
+    parts = (folder.joinpath(f"{part}.lua") for part in (f"{verb}.quick", "common", verb))
+    text = "\n".join(part.read_text(encoding="utf-8") for part in parts if part.is_file())
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def run(client: Redis, verb: str, prefix: str, *arguments: str) -> bytes:
-    """Run the script of a verb: one round trip, two the first time a server sees it."""
+    """Run the script of a verb: one round trip, two the first time a server sees it.
+
+    A command that got no reply is sent again, which is safe: every verb carries the id of its request. It goes straight
+    to a connection of the client's pool, as `Redis.execute_command` takes as long as the server does.
+    """
     text, digest = _script(verb)
+    for pause in (*PAUSES, None):
+        try:
+            return _send(client, "EVALSHA", digest, 1, prefix, *arguments)
+        except NoScriptError:
+            return _send(client, "EVAL", text, 1, prefix, *arguments)
+        except (ConnectionError, TimeoutError):
+            if pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError  # the last pause is None
+
+
+def _send(client: Redis, *command: str | int) -> bytes:
+    pool = client.connection_pool
+    connection: Any = pool.get_connection()  # published half typed
     try:
-        return cast("bytes", client.evalsha(digest, 1, prefix, *arguments))
-    except NoScriptError:
-        return cast("bytes", client.eval(text, 1, prefix, *arguments))
+        connection.send_command(*command)
+        return cast("bytes", connection.read_response())
+    except BaseException as error:
+        if not isinstance(error, ResponseError):
+            connection.disconnect()  # a reply may still be on its way
+        raise
+    finally:
+        pool.release(connection)

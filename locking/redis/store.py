@@ -16,6 +16,7 @@ from locking.redis.url import RedisAddress
 from locking.request import Request
 from locking.store import Mailbox, OnGrants, Reply, Status
 
+BACKSTOP = 3_600_000  # ms that keys outlive what they describe; as in common.lua
 SLICE = 20.0  # seconds of one blocking wait in the mailbox; below any usual idle time-out on the way
 
 
@@ -32,7 +33,7 @@ class RedisStore:
         self.on_grants = on_grants
         self._address = RedisAddress(url)
         self._prefix = f"{{{namespace}}}:"
-        self._client = self._address.client(socket_timeout=5.0, retries=3)
+        self._client = self._address.client(socket_timeout=5.0)
 
     def check(self) -> None:
         """Refuse a server that may evict locks or that doesn't take writes."""
@@ -47,7 +48,17 @@ class RedisStore:
 
     def acquire(self, request: Request) -> Reply:
         """See `Store`."""
-        return self._ask("acquire", request.id, _document(request), _want(request.wants), request.owner)
+        life = request.lease if request.max_hold is None else min(request.lease, request.max_hold)
+        return self._ask(
+            "acquire",
+            request.id,
+            _document(request),
+            _want(request.wants),
+            request.owner,
+            str(_ms(life)),
+            str(_ms(request.lock_delay)),
+            str(_ms(request.lease + request.lock_delay) + BACKSTOP),
+        )
 
     def release(self, request_id: str) -> bool:
         """See `Store`."""
@@ -108,7 +119,7 @@ class RedisStore:
 
     def open_mailbox(self, address: str) -> Mailbox:
         """See `Store`."""
-        client = self._address.client(socket_timeout=SLICE + 5.0, retries=0)
+        client = self._address.client(socket_timeout=SLICE + 5.0)
         return RedisMailbox(client, self._client, f"{self._prefix}m:{address}", self._named_errors)
 
     def after_fork(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from redis import ConnectionPool, Redis
-from redis.backoff import ExponentialBackoff
+from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -25,10 +25,8 @@ class RedisAddress:
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
-    def client(self, *, socket_timeout: float, retries: int) -> Redis:
-        """A client of its own pool.
-
-        Retrying is safe: every verb carries the id of its request.
+    def client(self, *, socket_timeout: float) -> Redis:
+        """A client of its own pool that doesn't send again by itself.
 
         Raises:
             InvalidRequest: The address can't be read.
@@ -36,7 +34,7 @@ class RedisAddress:
         options: dict[str, Any] = {
             "socket_timeout": socket_timeout,
             "socket_connect_timeout": 5.0,
-            "retry": Retry(ExponentialBackoff(cap=0.2, base=0.01), retries),
+            "retry": Retry(NoBackoff(), 0),
         }
         try:
             if self.url.startswith("sentinel:"):
