@@ -4,7 +4,7 @@ import hashlib
 import time
 from functools import cache
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from redis import Redis
 from redis.exceptions import ConnectionError, NoScriptError, ResponseError, TimeoutError  # noqa: A004 - theirs are meant
@@ -20,23 +20,31 @@ def _script(verb: str) -> tuple[str, str]:
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def run(client: Redis, verb: str, prefix: str, *arguments: str) -> bytes:
+class Answer(NamedTuple):
+    """What a script returned, and whether it was asked more than once because a reply was lost."""
+
+    text: bytes
+    resent: bool
+
+
+def run(client: Redis, verb: str, prefix: str, *arguments: str) -> Answer:
     """Run the script of a verb: one round trip, two the first time a server sees it.
 
     A command that got no reply is sent again, which is safe: every verb carries the id of its request. It goes straight
     to a connection of the client's pool, as `Redis.execute_command` takes as long as the server does.
     """
     text, digest = _script(verb)
-    for pause in (*PAUSES, None):
+    command: tuple[str | int, ...] = ("EVALSHA", digest, 1, prefix, *arguments)
+    pauses = list(PAUSES)
+    while True:
         try:
-            return _send(client, "EVALSHA", digest, 1, prefix, *arguments)
+            return Answer(_send(client, *command), resent=len(pauses) < len(PAUSES))
         except NoScriptError:
-            return _send(client, "EVAL", text, 1, prefix, *arguments)
+            command = ("EVAL", text, 1, prefix, *arguments)
         except (ConnectionError, TimeoutError):
-            if pause is None:
+            if not pauses:
                 raise
-            time.sleep(pause)
-    raise AssertionError  # the last pause is None
+            time.sleep(pauses.pop(0))
 
 
 def _send(client: Redis, *command: str | int) -> bytes:

@@ -1,6 +1,7 @@
 """The store of locks in Redis or Valkey."""
 
 import json
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -11,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 from locking.errors import StoreError
 from locking.modes import LockMode
 from locking.records import Grant, Holder, LockState, Waiter, party
-from locking.redis.scripts import run
+from locking.redis.scripts import Answer, run
 from locking.redis.url import RedisAddress
 from locking.request import Request
 from locking.store import Mailbox, OnGrants, Reply, Status
@@ -44,7 +45,9 @@ class RedisStore:
                 f"Redis at {self._address} has maxmemory-policy {policy} and could evict locks;"
                 " set it to noeviction, or give locks a server of their own"
             )
-        self._run("release", "startup-check")  # a script that writes nothing but needs the right to
+        probe = Request(f"startup-check.{secrets.token_hex(8)}", {"startup-check": LockMode.SHARED}, "startup-check")
+        self.acquire(probe)  # writes, reads the time in a script, and leaves nothing
+        self.release(probe.id)
 
     def acquire(self, request: Request) -> Reply:
         """See `Store`."""
@@ -61,8 +64,9 @@ class RedisStore:
         )
 
     def release(self, request_id: str) -> bool:
-        """See `Store`."""
-        return bool(self._verb("release", request_id)[0] == b"granted")
+        """See `Store`; if a reply was lost, the first sending has released it."""
+        answer = self._run("release", request_id)
+        return self._told(answer)[0] == b"granted" or answer.resent
 
     def renew(self, request_ids: Sequence[str]) -> Sequence[float]:
         """See `Store`."""
@@ -86,7 +90,7 @@ class RedisStore:
 
     def observe(self, names: Sequence[str]) -> Mapping[str, int]:
         """See `Store`."""
-        return dict(zip(names, map(int, self._run("observe", *names).split(b"\n")), strict=True))
+        return dict(zip(names, map(int, self._run("observe", *names).text.split(b"\n")), strict=True))
 
     def holders(self, name: str) -> Sequence[Holder]:
         """See `Store`."""
@@ -131,7 +135,7 @@ class RedisStore:
         self._client.connection_pool.disconnect()
 
     def _show(self, *name: str) -> tuple[Sequence[Holder], Sequence[Waiter]]:
-        shown = json.loads(self._run("show", *name))
+        shown = json.loads(self._run("show", *name).text)
         return _holders(shown["holders"]), [_waiter(row) for row in shown["waiters"]]
 
     def _ask(self, verb: str, *arguments: str) -> Reply:
@@ -149,12 +153,16 @@ class RedisStore:
         )
 
     def _verb(self, verb: str, *arguments: str) -> Sequence[bytes]:
-        reply = self._run(verb, *arguments).split(b"\n")
-        if reply[1]:
-            self.on_grants([_grant(row) for row in json.loads(reply[1])])
-        return reply
+        return self._told(self._run(verb, *arguments))
 
-    def _run(self, verb: str, *arguments: str) -> bytes:
+    def _told(self, answer: Answer) -> Sequence[bytes]:
+        """The lines of an answer, after the grants in it were told on."""
+        lines = answer.text.split(b"\n")
+        if lines[1]:
+            self.on_grants([_grant(row) for row in json.loads(lines[1])])
+        return lines
+
+    def _run(self, verb: str, *arguments: str) -> Answer:
         try:
             return run(self._client, verb, self._prefix, *arguments)
         except RedisError as error:
@@ -211,9 +219,9 @@ def _eviction_policy(client: Redis) -> str:
 
 def _advice(error: RedisError) -> str:
     text = str(error)
-    if text.startswith("READONLY"):
+    if "read only replica" in text:
         return "this is a replica: give the address of the primary, or a sentinel:// address"
-    if "OOM" in text:
+    if "maxmemory" in text:
         return "its memory is full: raise maxmemory, or give locks a server of their own"
     if text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
         return "check user and password in the address"

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
@@ -52,7 +52,8 @@ def _plain(url: str) -> str:
     if parts.scheme != "redis+socket":
         return url
     query = {("db" if key == "virtual_host" else key): value for key, value in parse_qsl(parts.query)}
-    return SplitResult("unix", parts.netloc, parts.path, urlencode(query), "").geturl()
+    login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+    return f"unix://{login}{parts.path}?{urlencode(query)}"
 
 
 def _sentinel(url: str, options: dict[str, Any]) -> Redis:
