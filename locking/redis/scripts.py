@@ -2,6 +2,8 @@
 
 import hashlib
 import time
+from collections import deque
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple, cast
@@ -27,35 +29,58 @@ class Answer(NamedTuple):
     resent: bool
 
 
-def run(client: Redis, verb: str, prefix: str, *arguments: str) -> Answer:
-    """Run the script of a verb: one round trip, two the first time a server sees it.
+class Scripts:
+    """Runs scripts over a few connections of a client's own make.
 
-    A command that got no reply is sent again, which is safe: every verb carries the id of its request. It goes straight
-    to a connection of the client's pool, as `Redis.execute_command` takes as long as the server does.
+    It speaks to them directly, because `Redis.execute_command` and its pool take longer than the server does. A
+    connection that has died meanwhile shows at the next command, which is then sent again.
     """
-    text, digest = _script(verb)
-    command: tuple[str | int, ...] = ("EVALSHA", digest, 1, prefix, *arguments)
-    pauses = list(PAUSES)
-    while True:
+
+    def __init__(self, client: Redis, prefix: str) -> None:
+        self._pool = client.connection_pool
+        self._prefix = prefix
+        self._idle: deque[Any] = deque()  # its ends can be used by many threads without a lock
+
+    def run(self, verb: str, *arguments: str) -> Answer:
+        """Run the script of a verb: one round trip, two the first time a server sees it.
+
+        A command that got no reply is sent again, which is safe: every verb carries the id of its request.
+        """
+        text, digest = _script(verb)
+        command: tuple[str | int, ...] = ("EVALSHA", digest, 1, self._prefix, *arguments)
+        pauses = list(PAUSES)
+        while True:
+            try:
+                return Answer(self._send(command), resent=len(pauses) < len(PAUSES))
+            except NoScriptError:
+                command = ("EVAL", text, 1, self._prefix, *arguments)
+            except (ConnectionError, TimeoutError):
+                if not pauses:
+                    raise
+                time.sleep(pauses.pop(0))
+
+    def close(self) -> None:
+        """Disconnect."""
+        while self._idle:
+            self._idle.pop().disconnect()
+
+    def forget(self) -> None:
+        """Leave the connections to the parent of a forked process."""
+        self._idle.clear()
+
+    def _send(self, command: Sequence[str | int]) -> bytes:
         try:
-            return Answer(_send(client, *command), resent=len(pauses) < len(PAUSES))
-        except NoScriptError:
-            command = ("EVAL", text, 1, prefix, *arguments)
-        except (ConnectionError, TimeoutError):
-            if not pauses:
-                raise
-            time.sleep(pauses.pop(0))
-
-
-def _send(client: Redis, *command: str | int) -> bytes:
-    pool = client.connection_pool
-    connection: Any = pool.get_connection()  # published half typed
-    try:
-        connection.send_command(*command)
-        return cast("bytes", connection.read_response())
-    except BaseException as error:
-        if not isinstance(error, ResponseError):
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._pool.make_connection()
+        try:
+            connection.send_command(*command)
+            reply = cast("bytes", connection.read_response())
+        except ResponseError:
+            self._idle.append(connection)
+            raise
+        except BaseException:
             connection.disconnect()  # a reply may still be on its way
-        raise
-    finally:
-        pool.release(connection)
+            raise
+        self._idle.append(connection)
+        return reply

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 from locking.errors import StoreError
 from locking.modes import LockMode
 from locking.records import Grant, Holder, LockState, Waiter, party
-from locking.redis.scripts import Answer, run
+from locking.redis.scripts import Answer, Scripts
 from locking.redis.url import RedisAddress
 from locking.request import Request
 from locking.store import Mailbox, OnGrants, Reply, Status
@@ -35,6 +35,7 @@ class RedisStore:
         self._address = RedisAddress(url)
         self._prefix = f"{{{namespace}}}:"
         self._client = self._address.client(socket_timeout=5.0)
+        self._scripts = Scripts(self._client, self._prefix)
 
     def check(self) -> None:
         """Refuse a server that may evict locks or that doesn't take writes."""
@@ -127,10 +128,12 @@ class RedisStore:
         return RedisMailbox(client, self._client, f"{self._prefix}m:{address}", self._named_errors)
 
     def after_fork(self) -> None:
-        """See `Store`; redis-py's pool sees a fork by itself."""
+        """See `Store`; the client's own pool sees a fork by itself."""
+        self._scripts.forget()
 
     def close(self) -> None:
         """See `Store`."""
+        self._scripts.close()
         self._client.close()
         self._client.connection_pool.disconnect()
 
@@ -164,7 +167,7 @@ class RedisStore:
 
     def _run(self, verb: str, *arguments: str) -> Answer:
         try:
-            return run(self._client, verb, self._prefix, *arguments)
+            return self._scripts.run(verb, *arguments)
         except RedisError as error:
             raise self._named(error) from error
 
