@@ -133,9 +133,11 @@ class Lock:
             return True
         if self._released or self._pid != os.getpid():
             return False
+        known_lost = self.lost
         self._released = True
-        held = bool(self._held) and self._manager.give_back(self) and not self._lost_because
-        return held or not self._held
+        if not self._held:
+            return True
+        return self._manager.give_back(self) and not known_lost
 
     def upgrade(self, wait: float | None = 0.0) -> None:
         """Make every name exclusive, under a new fence; whatever was read under the shared lock has to be read again.

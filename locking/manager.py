@@ -6,6 +6,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from types import TracebackType
 from typing import Self
@@ -26,7 +27,7 @@ from locking.lock import Lock
 from locking.modes import LockMode
 from locking.records import Grant, Holder, LockState, Waiter
 from locking.renewal import renewer
-from locking.request import Names, Request, optional_seconds, seconds, text, wanted, whole
+from locking.request import Names, Request, optional_seconds, seconds, text, wanted, whole, word
 from locking.store import OnGrants, Reply, Status, Store
 from locking.stores import open_store
 from locking.waiting import Doorbell, wait_for_grant
@@ -41,7 +42,7 @@ class LockManager:
         url: The store, see `from_url`.
         ageing: Seconds of arrival that one level of priority is worth in a queue, so that nothing starves; None
             orders strictly by priority. The same in every process of a deployment.
-        namespace: Sets apart several deployments in one Redis database or one SQL database.
+        namespace: Sets apart several deployments in one Redis or SQL database: letters, digits and underscores.
         on_grants: Hears of grants to waiters without a mailbox, made by this process on its way.
     """
 
@@ -55,7 +56,7 @@ class LockManager:
     ) -> None:
         self._ageing = optional_seconds("ageing", ageing, positive=True)
         self._on_grants = on_grants
-        self._store: Store = open_store(url, text("namespace", namespace, 40), self._granted)
+        self._store: Store = open_store(url, word("namespace", namespace), self._granted)
         self._begin()
         try:
             self._store.check()
@@ -186,6 +187,82 @@ class LockManager:
         request = self._request(wants, wait=False, lease=lease, purpose=purpose, at_least=at_least)
         return self._take(request, 0.0, (), None)
 
+    def enqueue(
+        self,
+        request_id: str,
+        names: Names,
+        mode: LockMode = LockMode.EXCLUSIVE,
+        *,
+        patience: float = 86400.0,
+        provisional: float = 60.0,
+        lease: float = 30.0,
+        purpose: str = "",
+        priority: int = 0,
+        owner: str | None = None,
+        task: str | None = None,
+        max_hold: float | None = None,
+        lock_delay: float = 0.0,
+        on_lost: Callable[[Lock], object] | None = None,
+    ) -> Lock | None:
+        """Ask without blocking: the lock if it is free, else None, and the request waits with nobody in it.
+
+        For work that is set aside while its lock is busy. Whichever process sets the lock free grants it to the request
+        and hears so by its `on_grants`; calling this again with the same `request_id`, in any process, then gives the
+        lock, under the fence of the grant. Calling it while the request still waits keeps its place and gives None.
+
+        Args:
+            request_id: Chosen by the caller, unique for this piece of work, 1 to 80 characters; keep it to yourself,
+                whoever has it has the lock.
+            names: As for `acquire`.
+            mode: As for `acquire`.
+            patience: Seconds for which the request waits without being asked for again. Defaults to a day.
+            provisional: Seconds within which a grant has to be fetched, else it goes on to the next. Defaults to 60.0.
+            lease: And the others: as for `acquire`.
+            purpose: As for `acquire`.
+            priority: As for `acquire`.
+            owner: As for `acquire`.
+            task: As for `acquire`.
+            max_hold: As for `acquire`.
+            lock_delay: As for `acquire`.
+            on_lost: As for `acquire`.
+
+        Raises:
+            AlreadyHeld: The same owner holds one of the names.
+            LockLost: The request was granted, and its grant has ended.
+        """
+        wants = wanted(names, mode)
+        if LockMode.OBSERVE in wants.values():
+            raise InvalidRequest("observing never waits: enqueue takes EXCLUSIVE and SHARED")
+        self._notice_fork()
+        asked = self._request(
+            wants,
+            wait=True,
+            owner=owner,
+            task=task,
+            lease=lease,
+            purpose=purpose,
+            priority=priority,
+            max_hold=max_hold,
+            lock_delay=lock_delay,
+        )
+        request = replace(
+            asked,
+            id=_request_id(request_id),
+            mailbox="",
+            patience=seconds("patience", patience, positive=True),
+            provisional=seconds("provisional", provisional, positive=True),
+        )
+        sent = now()
+        reply = self._store.acquire(request)
+        if reply.status is Status.WAITING:
+            return None
+        self._raise_unless_granted(reply, tuple(wants))
+        return self._keep(Lock(self, request, on_lost=on_lost), reply, sent)
+
+    def cancel(self, request_id: str) -> bool:
+        """Forget a request of `enqueue`, or a handle of `transfer`, waiting or granted; whether it held its lock."""
+        return self._store.release(_request_id(request_id))
+
     def adopt(
         self,
         handle: str,
@@ -252,7 +329,7 @@ class LockManager:
             for lock in locks:
                 lock.release()
         finally:
-            renewer().forget([lock.request_id for lock in locks], now_idle=True)
+            renewer().leave(self._store)
             self._store.close()
 
     def __enter__(self) -> Self:
@@ -287,10 +364,11 @@ class LockManager:
             sent = now()
             return self._store.upgrade(lock.request_id, wait=wait != 0)
 
+        def give_up(_: Reply) -> Reply:
+            return self._store.withdraw(lock.request_id)
+
         try:
-            reply = wait_for_grant(ask, ask(), lock.request_id, wait, self._doorbell)
-            if reply.status is Status.WAITING:
-                reply = self._store.withdraw(lock.request_id)
+            reply = wait_for_grant(ask, give_up, lock.request_id, wait, self._doorbell)
         except BaseException:
             self._quietly(lambda: self._store.withdraw(lock.request_id))
             raise
@@ -327,14 +405,16 @@ class LockManager:
             sent = now()
             return self._store.acquire(request)
 
+        def give_up(last: Reply) -> Reply:
+            self._store.release(request.id)
+            return last
+
         try:
             seen = self._store.observe(observed) if observed else {}
             lock = Lock(self, request, observed=seen, on_lost=on_lost)
             if not request.wants:
                 return lock
-            reply = ask()
-            if reply.status is Status.WAITING:
-                reply = wait_for_grant(ask, reply, request.id, wait, self._doorbell)
+            reply = wait_for_grant(ask, give_up, request.id, wait, self._doorbell)
             if reply.status is not Status.GRANTED:
                 self._refuse(request, reply)
             return self._keep(lock, reply, sent)
@@ -345,8 +425,6 @@ class LockManager:
             raise
 
     def _refuse(self, request: Request, reply: Reply) -> None:
-        if reply.status is Status.WAITING:
-            self._store.release(request.id)
         if self._doorbell.closed:
             raise LockError("the lock manager was closed while a request waited")
         self._raise_unless_granted(reply, tuple(request.wants), waited=request.wait)
@@ -449,3 +527,9 @@ class LockManager:
         if self._pid != os.getpid():
             self._store.after_fork()
             self._begin()
+
+
+def _request_id(value: object) -> str:
+    if not text("request_id", value, 80):
+        raise InvalidRequest("request_id must not be empty")
+    return str(value)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, literal, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from locking.modes import LockMode
@@ -26,28 +26,28 @@ class Ledger:
     def __init__(self, tables: Schema) -> None:
         self._tables = tables
 
-    def open(self, connection: Connection, names: set[str]) -> Picture:
-        """Lock the rows of `names`, in order, and see who is on them; the dead are taken out first.
+    def open(self, connection: Connection, names: set[str], more: set[str]) -> Picture:
+        """Lock the rows of `names` and `more`, in order, and see who is on them; the dead are taken out first.
 
-        `names` grows by those of waiters in the way, and the transaction starts anew with them: a waiter can only be
-        judged under the locks of all its names.
+        A waiter can only be judged under the locks of all its names: where some are missing, `more` grows by them and
+        the transaction starts anew.
         """
-        fences = self._lock(connection, sorted(names))
-        now, entries = self._read(connection, sorted(names))
-        missing = {
-            name for entry in entries.values() if entry.queues and names & entry.modes.keys() for name in entry.modes
-        }
-        if not missing <= names:
-            names |= missing
+        locked = names | more
+        fences = self._lock(connection, sorted(locked))
+        now, entries = self._read(connection, sorted(locked))
+        for entry in entries.values():
+            if entry.queues and names & entry.modes.keys():
+                more.update(entry.modes)
+        if not more <= locked:
             raise Again
         picture = Picture(now, fences, entries)
         picture.sweep()
         return picture
 
-    def names_of(self, connection: Connection, request_ids: Sequence[str]) -> set[str]:
+    def names_of(self, connection: Connection, ids: Sequence[str] | Select[str]) -> set[str]:
         """The names of some requests."""
         claims = self._tables.claims
-        return set(connection.scalars(select(claims.c.name).where(claims.c.request.in_(request_ids))))
+        return set(connection.scalars(select(claims.c.name).where(claims.c.request.in_(ids))))
 
     def show(self, connection: Connection, name: str | None = None) -> tuple[float, Sequence[Entry]]:
         """The time, and everybody on `name` or on any name, unlocked."""

@@ -1,9 +1,9 @@
 """The store of locks in SQL."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Connection, case, null, select, update
+from sqlalchemy import Connection, Select, case, null, select, update
 
 from locking.modes import LockMode
 from locking.records import Grant, Holder, LockState, Waiter, party
@@ -46,7 +46,7 @@ class SqlStore:
                 return self._ask_again(picture, known)
             return self._ask(picture, request)
 
-        return self._on_names(set(request.wants), decide)
+        return self._on_names(request.wants, decide, Reply(Status.BUSY))
 
     def _ask_again(self, picture: Picture, known: Entry) -> Reply:
         if known.state == "waiting":
@@ -244,24 +244,23 @@ class SqlStore:
             picture.pump(names_in(broken))
             return told
 
-        return self._on_requests_on(name, decide)
+        here = select(self._tables.claims.c.request).where(self._tables.claims.c.name == name)
+        return self._on_requests(here, decide, ())
 
     def reap(self, owner: str) -> int:
         """See `Store`."""
         table = self._tables.requests
 
         def decide(picture: Picture) -> int:
-            theirs = [entry for entry in picture.entries.values() if entry.owner == owner]
-            held = [entry for entry in theirs if entry.alive(picture.now)]
-            for entry in theirs:
+            entries = [entry for entry in picture.entries.values() if entry.owner == owner]
+            held = [entry for entry in entries if entry.alive(picture.now)]
+            for entry in entries:
                 _end_uncleanly(picture, entry)
-            picture.pump(names_in(theirs))
+            picture.pump(names_in(entries))
             return len(held)
 
-        def work(connection: Connection) -> Sequence[str]:
-            return connection.scalars(select(table.c.id).where(table.c.owner == owner).order_by(table.c.id)).all()
-
-        return self._on_requests(transact(self._engine, work), decide, 0)
+        theirs = select(table.c.id).where(table.c.owner == owner)
+        return self._on_requests(theirs, decide, 0)
 
     def open_mailbox(self, address: str) -> Mailbox | None:
         """See `Store`; only PostgreSQL tells."""
@@ -275,21 +274,23 @@ class SqlStore:
         """See `Store`."""
         self._engine.dispose()
 
-    def _on_requests(self, request_ids: Sequence[str], decide: Callable[[Picture], T], otherwise: T) -> T:
+    def _on_requests(self, ids: Sequence[str] | Select[str], decide: Callable[[Picture], T], otherwise: T) -> T:
         """Decide under the locks of all names of some requests; `otherwise` if there are none."""
-        names = transact(self._engine, lambda connection: self._ledger.names_of(connection, request_ids))
-        return self._on_names(names, decide) if names else otherwise
+        return self._decide(lambda connection: self._ledger.names_of(connection, ids), decide, otherwise)
 
-    def _on_requests_on(self, name: str, decide: Callable[[Picture], T]) -> T:
-        """Decide under the locks of all names of the requests on a name."""
-        _, entries = transact(self._engine, lambda connection: self._ledger.show(connection, name))
-        return self._on_names({name, *names_in(entries)}, decide)
+    def _on_names(self, names: Iterable[str], decide: Callable[[Picture], T], otherwise: T) -> T:
+        """Decide under the locks of `names`."""
+        return self._decide(lambda _: set(names), decide, otherwise)
 
-    def _on_names(self, names: set[str], decide: Callable[[Picture], T]) -> T:
-        """Decide under the locks of `names`, in one transaction; then tell whom it granted what."""
+    def _decide(self, find: Callable[[Connection], set[str]], decide: Callable[[Picture], T], otherwise: T) -> T:
+        """Find names, lock them, decide and write, in one transaction; then tell whom it granted what."""
+        more: set[str] = set()
 
         def work(connection: Connection) -> tuple[T, Sequence[Entry]]:
-            picture = self._ledger.open(connection, names)
+            names = find(connection)
+            if not names:
+                return otherwise, ()
+            picture = self._ledger.open(connection, names, more)
             decided = decide(picture)
             self._ledger.write(connection, picture)
             return decided, picture.granted
