@@ -1,3 +1,5 @@
+import contextlib
+import getpass
 import json
 import os
 import re
@@ -11,6 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from locking import LockLost
 from tasks import app, settings
 from tasks.cli import COMMANDS, fleet
 from tasks.cli.errors import LOCKED, UNREACHABLE, WRONG_INPUT, explained
@@ -75,7 +78,28 @@ def test_a_subcloud_that_is_managed_and_online_is_requested() -> None:
 def test_locks_are_listed_with_their_holder_and_purpose() -> None:
     with app.runtime.locks.acquire("node:node-1", purpose="replace a disk"):
         [row] = json.loads(run("locks", "list", "--json").output)
+        shown = json.loads(run("locks", "show", "node:node-1", "--json").output)
+        said = run("locks", "show", "node:node-1").output
     assert (row["name"], row["mode"], row["purpose"]) == ("node:node-1", "exclusive", "replace a disk")
+    assert (shown["holders"][0]["purpose"], shown["waiters"]) == ("replace a disk", [])
+    assert "held exclusive" in said
+    assert "is free" in run("locks", "show", "node:node-1").output
+
+
+def test_breaking_a_lock_needs_a_reason_and_is_logged_with_who_and_why(caplog: pytest.LogCaptureFixture) -> None:
+    # Given a lock that somebody holds
+    lock = app.runtime.locks.acquire("node:node-1", purpose="flash")
+
+    # When it is broken, then the reason must be given
+    assert run("locks", "break", "node:node-1").exit_code == WRONG_INPUT
+    result = run("locks", "break", "node:node-1", "--reason", "host burnt down")
+
+    # Then it is free, and the log says who did it and why
+    assert "broken: node:node-1 is held exclusive" in result.output
+    assert f"host burnt down ({getpass.getuser()})" in caplog.text
+    assert app.runtime.locks.holders("node:node-1") == ()
+    with contextlib.suppress(LockLost):
+        lock.release()
 
 
 def test_the_ring_explains_where_a_subcloud_goes() -> None:
