@@ -239,6 +239,13 @@ def test_every_command_explains_itself_with_an_example(name: str) -> None:
     assert all("Example" in page for page in pages[1:] or pages)
 
 
+def test_an_unknown_benchmark_is_answered_with_those_there_are() -> None:
+    result = run("bench", "telepathy")
+    assert result.exit_code == WRONG_INPUT
+    assert "there is no benchmark telepathy" in result.output
+    assert "locks" in result.output
+
+
 def test_the_command_line_is_mounted_in_celery_too() -> None:
     command = [sys.executable, "-m", "celery", "-A", "tasks", "fleet", "ring", "explain", "subcloud-1", "--json"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
