@@ -152,8 +152,7 @@ def many(url: str, client: Any, count: int) -> float:
 
 def bytes_beyond_payload(url: str, client: Any, count: int) -> float:
     """Return the server's memory per waiting task beyond its payload."""
-    client.flushdb()
-    client.memory_purge()
+    client.execute_command("FLUSHDB", "SYNC")
     before = client.info("memory")["used_memory"]
     queues = Queues(make_app(True, url).connection_for_write())
     queues.publish((NewTask("actions", f"{i:036d}", "x" * 800) for i in range(count)), unique=False)

@@ -24,6 +24,7 @@ def make_app(url: str, **options: Any) -> Celery:
         task_reject_on_worker_lost=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
+        worker_lost_wait=0.3,
         worker_prefetch_multiplier=1,
     )
     install(app)

@@ -107,15 +107,15 @@ def test_a_killed_broker_loses_no_task_and_a_running_one_runs_once(
     broker = f"redis://127.0.0.1:{port}/0"
     app = queue_app.make_app(broker)
     app.conf.task_ignore_result = True  # a result consumer of this process would outlive the server
-    start_worker("-c1", broker=broker, restart_grace=6.0)
-    running = app.send_task("sleep", args=[4])
+    start_worker("-c1", broker=broker, lease=1.5, restart_grace=6.0)
+    running = app.send_task("sleep", args=[3])
     client = redis.Redis.from_url(broker)
     wait_until(lambda: client.exists("journal"))
     waiting = [app.send_task("record").id for _ in range(5)]
 
     # When the broker is killed and comes back after the lease has ended
     durable_server.terminate()
-    time.sleep(2.5)
+    time.sleep(2)
     durable_server._desired_port = port
     durable_server.start()
 
@@ -218,7 +218,7 @@ def test_a_worker_whose_network_is_cut_and_mended_goes_on(
     app.send_task("add", args=[1, 1])
     proxy.cut()
     waiting = app.send_task("record")
-    time.sleep(4)
+    time.sleep(3)
 
     # When the network is back
     proxy.mend()
@@ -240,7 +240,7 @@ def test_a_running_task_survives_a_broken_connection(
     # Given two workers, one behind a proxy, which runs a task
     broker = f"redis://127.0.0.1:{proxy.port}/0"
     worker = start_worker("-c1", broker=broker, lease=6.0)
-    task = app.send_task("sleep", args=[4])
+    task = app.send_task("sleep", args=[3])
     wait_until(lambda: journal("started") == [task.id])
     start_worker("-c1", lease=6.0)
 
