@@ -1,6 +1,8 @@
 """The channel: where kombu's calls meet the scripts. Broadcasts stay kombu's own."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from redis.exceptions import NoScriptError
@@ -10,7 +12,7 @@ from tasks.transport.consumer import Consumer, bequeath, inherit
 from tasks.transport.envelope import Message, envelope, priority_of
 from tasks.transport.kombu_parts import BaseChannel, BaseSentinelChannel
 from tasks.transport.qos import QoS
-from tasks.transport.scripts import ROOT, call, load, script
+from tasks.transport.scripts import ROOT, call, load, packed, script
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._commander: Any = None
         super().__init__(*args, **kwargs)
         if not 0 < self.heartbeat <= min(2.0, self.lease / 3):
             raise ValueError(
@@ -73,6 +76,24 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         if self.identity is None:
             self.identity = inherit(*self._broker)
         return self.identity
+
+    @property
+    def root(self) -> str:
+        """What the key names begin with, as the server sees them."""
+        return f"{self.global_keyprefix}{ROOT}"
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """Yield the one client of this channel; kombu would make a new one each time, which costs more than a call."""
+        if client is None and self._commander is None:
+            self._commander = self.Client(connection_pool=self.pool, single_connection_client=True)
+        yield client or self._commander
+
+    def _disconnect_pools(self) -> None:
+        commander, self._commander = self._commander, None
+        if commander is not None:
+            commander.close()
+        super()._disconnect_pools()
 
     # -- publishing
 
@@ -165,10 +186,9 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
 
     def send_claim(self, *command: Any) -> None:
         """Send a claim without waiting for its answer."""
-        client = self.client
-        arguments = client._prefix_args(command) if self.global_keyprefix else command  # noqa: SLF001 - as kombu
-        self._in_poll = client.connection
-        client.connection.send_command(*arguments)
+        connection = self.client.connection
+        self._in_poll = connection
+        connection.send_packed_command([packed(command)])
 
     def forget_claim(self) -> None:
         """Expect no answer any more: the connection that was to bring it is gone."""

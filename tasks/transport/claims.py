@@ -10,7 +10,7 @@ import redis
 
 from tasks.transport.consumer import Consumer, Holding
 from tasks.transport.envelope import MICROSECONDS, Delivery
-from tasks.transport.scripts import ROOT, call, load, script
+from tasks.transport.scripts import call, load, script
 
 if TYPE_CHECKING:
     from tasks.transport.channel import Channel
@@ -110,14 +110,14 @@ class Claims:
         """Seconds for which nothing has to be asked."""
         return min(self.channel.heartbeat, max(self._look_at - monotonic(), 0.001))
 
-    def maybe_send(self) -> None:
-        """Send a claim when there is something to settle, to ask for, or to renew."""
+    def maybe_send(self, queues: list[str]) -> None:
+        """Send a claim on `queues` when there is something to settle, to ask for, or to renew."""
         if self.channel.claiming:
             return
         self.settle_refused()
         free = self._free_slots()
         if self.consumer.unsettled or (free and not self._idle) or monotonic() >= self._look_at:
-            self._send(free)
+            self._send(free, queues)
 
     def _free_slots(self) -> int:
         qos = self.channel.qos
@@ -148,12 +148,12 @@ class Claims:
             *queues,
         ]
 
-    def _send(self, free: int) -> None:
+    def _send(self, free: int, queues: list[str]) -> None:
         self._telling = self.consumer.take_finished()
-        arguments = self._arguments(free, self.channel.active_queues, self._telling)
+        arguments = self._arguments(free, queues, self._telling)
         self._sent_at = monotonic()
         self._look_at = self._sent_at + self.channel.heartbeat
-        self.channel.send_claim("EVALSHA", script("claim").sha, 1, ROOT, *arguments)
+        self.channel.send_claim("EVALSHA", script("claim").sha, 1, self.channel.root, *arguments)
 
     def read(self) -> bool:
         """Read the answer and deliver what it brings.

@@ -16,18 +16,20 @@ LONG_AGO = "1970-01-01T00:00:00+00:00"
 Message = dict[str, Any]
 
 
-def priority_of(message: Message) -> int:
-    """Return the priority property of `message`, any integer within +-2**53. Defaults to 0.
+def exact_priority(priority: Any) -> int:
+    """Return `priority` when a queue can keep it exactly.
 
     Raises:
-        ValueError: the property is no such integer.
+        ValueError: it is no integer within +-2**53.
     """
-    given = message["properties"].get("priority")
-    if given is None:
-        return 0
-    if isinstance(given, bool) or not isinstance(given, int) or abs(given) > LARGEST_PRIORITY:
-        raise ValueError(f"priority {given!r} is not usable: give an integer from -2**53 to 2**53")
-    return given
+    if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > LARGEST_PRIORITY:
+        raise ValueError(f"priority {priority!r} is not usable: give an integer from -2**53 to 2**53")
+    return priority
+
+
+def priority_of(message: Message) -> int:
+    """Return the priority property of `message`. Defaults to 0; what is no usable integer raises ValueError."""
+    return exact_priority(message["properties"].get("priority") or 0)
 
 
 def envelope(queue: str, message: Message) -> tuple[str, str, int, int, int | str, str]:

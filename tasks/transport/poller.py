@@ -23,18 +23,25 @@ class Poller(BasePoller):  # type: ignore[misc] # see kombu_parts
     def on_poll_start(self) -> None:
         """Send what there is to send, before the wait for answers."""
         for channel in list(self._channels):
-            if channel.active_queues:
-                self._register_claims(channel)
-            if channel.active_queues or channel.active_fanout_queues:
+            queues = channel.active_queues
+            if queues:
+                self._register_claims(channel, queues)
+            if queues or channel.active_fanout_queues:
                 channel.listen_anew()
                 self._register_LISTEN(channel)
 
-    def _register_claims(self, channel: Channel) -> None:
+    def _register_claims(self, channel: Channel, queues: list[str]) -> None:
         if not self._client_registered(channel, channel.client, CLAIM):
             channel.forget_claim()
             self._register(channel, channel.client, CLAIM)
             channel.claims.resume()
-        channel.claims.maybe_send()
+        channel.claims.maybe_send(queues)
+
+    @property
+    def fds(self) -> dict[int, Any]:
+        """The descriptors that the event loop does not watch yet; kombu adds them before each wait."""
+        watched = self.loop.readers if self.loop is not None else ()
+        return {fd: channel for fd, channel in self._fd_to_chan.items() if fd not in watched}
 
     def on_readable(self, fileno: int) -> Any:
         """Read from one connection; a full consumer reads, too, for its answers are few and small."""

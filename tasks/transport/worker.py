@@ -9,6 +9,7 @@ from celery.worker import state
 from celery.worker.consumer.tasks import Tasks
 
 from tasks.transport.claims import CONNECTION_LOST
+from tasks.transport.flower import show_true_lengths
 
 if TYPE_CHECKING:
     from tasks.transport.channel import Channel
@@ -106,5 +107,6 @@ def refuse_undecodable(message: Any, error: Exception) -> None:
 
 
 def install(app: Celery) -> None:
-    """Make every worker of `app` exact: adds `QueueStep` to its consumer."""
+    """Make every worker of `app` exact (`QueueStep`), and Flower's lengths true."""
     app.steps["consumer"].add(QueueStep)
+    show_true_lengths(app)

