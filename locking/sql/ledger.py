@@ -57,9 +57,8 @@ class Ledger:
     def write(self, connection: Connection, picture: Picture) -> None:
         """Write what was decided, and tell the granted where the database can."""
         self._delete(connection, sorted(picture.removed))
-        known = self._known(connection, sorted(picture.changed))
-        for request_id, entry in sorted(picture.changed.items()):
-            (self._update if request_id in known else self._insert)(connection, entry)
+        for _, entry in sorted(picture.changed.items()):
+            (self._update if entry.stored else self._insert)(connection, entry)
         for entry in picture.fenced:
             self._raise_fences(connection, entry)
         if connection.dialect.name == "postgresql":
@@ -109,10 +108,6 @@ class Ledger:
                 entry.modes[row.name] = LockMode.of_letter(row.mode)
         return now, entries
 
-    def _known(self, connection: Connection, ids: Sequence[str]) -> set[str]:
-        requests = self._tables.requests
-        return set(connection.scalars(select(requests.c.id).where(requests.c.id.in_(ids)))) if ids else set()
-
     def _delete(self, connection: Connection, ids: Sequence[str]) -> None:
         if ids:
             connection.execute(delete(self._tables.claims).where(self._tables.claims.c.request.in_(ids)))
@@ -155,7 +150,11 @@ def _by_mode(modes: Mapping[str, LockMode]) -> Mapping[LockMode, Sequence[str]]:
 def _entry(row: Row[Any]) -> Entry:
     facts = row._mapping  # noqa: SLF001 - the documented way to read a row by column name
     return Entry(
-        id=facts["id"], info=json.loads(facts["info"]), modes={}, **{column: facts[column] for column in _COLUMNS}
+        id=facts["id"],
+        info=json.loads(facts["info"]),
+        modes={},
+        stored=True,
+        **{column: facts[column] for column in _COLUMNS},
     )
 
 
