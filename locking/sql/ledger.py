@@ -114,13 +114,13 @@ class Ledger:
             connection.execute(delete(self._tables.requests).where(self._tables.requests.c.id.in_(ids)))
 
     def _insert(self, connection: Connection, entry: Entry) -> None:
-        connection.execute(insert(self._tables.requests).values(id=entry.id, **_values(entry)))
+        connection.execute(insert(self._tables.requests).values(id=entry.id, **values_of(entry)))
         rows = [{"name": name, "request": entry.id, "mode": mode.letter} for name, mode in sorted(entry.modes.items())]
         connection.execute(insert(self._tables.claims), rows)
 
     def _update(self, connection: Connection, entry: Entry) -> None:
         requests, claims = self._tables.requests, self._tables.claims
-        connection.execute(update(requests).where(requests.c.id == entry.id).values(**_values(entry)))
+        connection.execute(update(requests).where(requests.c.id == entry.id).values(**values_of(entry)))
         for mode, names in _by_mode(entry.modes).items():
             connection.execute(
                 update(claims).where(claims.c.request == entry.id, claims.c.name.in_(names)).values(mode=mode.letter)
@@ -158,7 +158,8 @@ def _entry(row: Row[Any]) -> Entry:
     )
 
 
-def _values(entry: Entry) -> dict[str, Any]:
+def values_of(entry: Entry) -> dict[str, Any]:
+    """The columns of a request's row, but its id."""
     return {"info": json.dumps(entry.info), **{column: getattr(entry, column) for column in _COLUMNS}}
 
 

@@ -12,6 +12,7 @@ from locking.sql.engine import make_engine, transact
 from locking.sql.ledger import Ledger, names_in
 from locking.sql.mailbox import PostgresMailbox
 from locking.sql.picture import FRONT, Entry, Picture
+from locking.sql.quick import quick_grant
 from locking.sql.schema import schema
 from locking.sql.telling import granted, holders_on, obstacles, waiters_on
 from locking.sql.time import server_now
@@ -34,6 +35,7 @@ class SqlStore:
         self._engine = make_engine(url)
         self._tables = schema(namespace)
         self._ledger = Ledger(self._tables)
+        self._quick = quick_grant(self._engine, self._tables)
 
     def check(self) -> None:
         """Make the tables where they are missing."""
@@ -41,6 +43,8 @@ class SqlStore:
 
     def acquire(self, request: Request) -> Reply:
         """See `Store`."""
+        if self._quick and (reply := self._quick.grant(_asker(request))):
+            return reply
 
         def decide(picture: Picture) -> Reply:
             if known := picture.entries.get(request.id):
