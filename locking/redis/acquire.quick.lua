@@ -1,4 +1,4 @@
--- The usual acquire, where nobody is on the names: put in front of common.lua and acquire.lua, it answers before those
+-- The usual acquire, where nobody is on the names: put in front of common.lua, queue.lua and acquire.lua, it answers before those
 -- are even set up, which halves the time of a free acquire. It writes exactly what their grant would.
 --
 -- KEYS, ARGV and result: see acquire.lua; keys: see common.lua. O(names).

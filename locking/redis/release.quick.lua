@@ -1,4 +1,4 @@
--- The usual release, of an exclusive lock without lock delay for which nobody waits: put in front of common.lua and release.lua, see
+-- The usual release, of an exclusive lock without lock delay for which nobody waits: put in front of the rest, see
 -- acquire.quick.lua. A lease that has ended without anybody noticing is no matter here: the holder knows.
 --
 -- KEYS, ARGV and result: see release.lua; keys: see common.lua. O(names).

@@ -17,7 +17,7 @@ PAUSES = (0.01, 0.05, 0.2)  # seconds before a command that got no reply is sent
 @cache
 def _script(verb: str) -> tuple[str, str]:
     folder = files(__package__)
-    parts = (folder.joinpath(f"{part}.lua") for part in (f"{verb}.quick", "common", verb))
+    parts = (folder.joinpath(f"{part}.lua") for part in (f"{verb}.quick", "common", "queue", verb))
     text = "\n".join(part.read_text(encoding="utf-8") for part in parts if part.is_file())
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 

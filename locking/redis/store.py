@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -12,13 +12,13 @@ from redis.exceptions import RedisError, ResponseError
 from locking.errors import StoreError
 from locking.modes import LockMode
 from locking.records import Grant, Holder, LockState, Waiter, party
+from locking.redis.mailbox import SLICE, RedisMailbox
 from locking.redis.scripts import Answer, Scripts
 from locking.redis.url import RedisAddress
 from locking.request import Request
 from locking.store import Mailbox, OnGrants, Reply, Status
 
 BACKSTOP = 3_600_000  # ms that keys outlive what they describe; as in common.lua
-SLICE = 20.0  # seconds of one blocking wait in the mailbox; below any usual idle time-out on the way
 
 
 class RedisStore:
@@ -180,36 +180,6 @@ class RedisStore:
 
     def _named(self, error: RedisError) -> StoreError:
         return StoreError(f"locks in Redis at {self._address}: {error}; {_advice(error)}")
-
-
-class RedisMailbox:
-    """A list in Redis on which a process hears of its grants."""
-
-    def __init__(self, client: Redis, sender: Redis, key: str, named_errors: Callable[[], Any]) -> None:
-        self._client = client
-        self._sender = sender
-        self._key = key
-        self._named_errors = named_errors
-
-    def receive(self, timeout: float) -> Sequence[str]:
-        """See `Mailbox`."""
-        with self._named_errors():
-            reply = self._client.blpop([self._key], timeout=min(timeout, SLICE))
-        request_id = cast("tuple[bytes, bytes] | None", reply)
-        return [request_id[1].decode()] if request_id else []
-
-    def wake(self) -> None:
-        """See `Mailbox`."""
-        with self._named_errors():
-            pipeline = self._sender.pipeline()
-            pipeline.rpush(self._key, "")
-            pipeline.pexpire(self._key, 60_000)
-            pipeline.execute()
-
-    def close(self) -> None:
-        """See `Mailbox`."""
-        self._client.close()
-        self._client.connection_pool.disconnect()
 
 
 def _eviction_policy(client: Redis) -> str:

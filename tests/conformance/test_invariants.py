@@ -2,6 +2,7 @@
 # ruff: noqa: PT017 - a random rule may be granted or refused; what it asserts depends on which
 
 import itertools
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -28,7 +29,7 @@ class Walk(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.locks = LockManager.from_url(self.url, namespace=f"walk_{next(_numbers)}")
+        self.locks = LockManager.from_url(self.url, namespace=f"walk_{os.getpid()}_{next(_numbers)}")
         self.held: dict[str, Lock] = {}
         self.parked: dict[str, tuple[str, dict[str, LockMode]]] = {}
         self.fences = dict.fromkeys(NAMES, 0)

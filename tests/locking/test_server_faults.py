@@ -34,7 +34,7 @@ def test_a_free_acquire_and_a_free_release_are_one_round_trip_each(locks: LockMa
 
 def test_a_hundred_locks_are_renewed_in_one_round_trip(locks: LockManager, redis: Redis) -> None:
     held = [locks.acquire(f"n{number}", lease=3.0) for number in range(100)]
-    locks._store.renew(["unknown"])  # now the server knows the script
+    locks._owner.store.renew(["unknown"])  # now the server knows the script
     before = _commands(redis)
     time.sleep(1.2)
     assert _commands(redis) == before + 1
