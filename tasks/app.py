@@ -11,7 +11,7 @@ from tasks.priority import Priority
 from tasks.runtime import Runtime
 from tasks.service import ConsumeConfiguredQueues
 from tasks.settings import Settings
-from tasks.transport.worker import QueueStep
+from tasks.transport import install
 
 ACTIONS_QUEUE = "actions"
 PERIODIC_QUEUE = "periodic"
@@ -34,7 +34,7 @@ class FleetringApp(Celery):
         self.runtime = Runtime()
         self.add_defaults(lambda: celery_config(self.settings))
         self.steps["worker"].add(ConsumeConfiguredQueues)
-        self.steps["consumer"].add(QueueStep)
+        install(self)
 
     @property
     def settings(self) -> Settings:
