@@ -142,31 +142,26 @@ class Owner:
             if not request.wants:
                 return lock
             reply = wait_for_grant(ask, give_up, request.id, wait, self._doorbell)
-            if reply.status is not Status.GRANTED:
-                self._refuse(request, reply)
-            return self.keep(lock, reply, sent)
-        except ResourceLocked:
-            raise
+            if reply.status is Status.GRANTED:
+                return self.keep(lock, reply, sent)
         except BaseException:
             self.undo(request.id)
             raise
-
-    def _refuse(self, request: Request, reply: Reply) -> None:
-        if self._doorbell.closed:
-            raise LockError("the lock manager was closed while a request waited")
-        self.raise_unless_granted(reply, tuple(request.wants), waited=request.wait)
+        raise self._refusal(reply, tuple(request.wants), waited=request.wait)
 
     def raise_unless_granted(self, reply: Reply, names: Sequence[str], *, waited: bool = False) -> None:
         """Turn a refusal into its error."""
-        match reply.status:
-            case Status.GRANTED:
-                return
-            case Status.LOST:
-                raise LockLost(f"the lock on {', '.join(names)} is lost: its lease ended, or it was broken or reaped")
-            case Status.HELD:
-                raise AlreadyHeld(names, reply.holders, reply.waiters)
-            case _:
-                raise (LockTimeout if waited else ResourceLocked)(names, reply.holders, reply.waiters)
+        if reply.status is not Status.GRANTED:
+            raise self._refusal(reply, names, waited=waited)
+
+    def _refusal(self, reply: Reply, names: Sequence[str], *, waited: bool) -> LockError:
+        if self._doorbell.closed:
+            return LockError("the lock manager was closed while a request waited")
+        if reply.status is Status.LOST:
+            return LockLost(f"the lock on {', '.join(names)} is lost: its lease ended, or it was broken or reaped")
+        if reply.status is Status.HELD:
+            return AlreadyHeld(names, reply.holders, reply.waiters)
+        return (LockTimeout if waited else ResourceLocked)(names, reply.holders, reply.waiters)
 
     def keep(self, lock: Lock, reply: Reply, sent: float) -> Lock:
         """Hold what was granted to a question sent at `sent`, and have it renewed."""

