@@ -10,7 +10,7 @@ from redis.exceptions import NoScriptError
 from tasks.transport.claims import CONNECTION_LOST, Claims
 from tasks.transport.consumer import Consumer, bequeath, inherit
 from tasks.transport.envelope import Message, envelope, priority_of
-from tasks.transport.kombu_parts import BaseChannel, BaseSentinelChannel
+from tasks.transport.kombu_parts import BaseChannel
 from tasks.transport.qos import QoS
 from tasks.transport.scripts import ROOT, call, load, packed, script
 
@@ -246,7 +246,7 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
 
     def listen_anew(self) -> None:
         """Subscribe at the next opportunity when the wake-up topic is another one: a new incarnation has a new one."""
-        if self.active_queues and self._wake_topic != f"{ROOT}wake:{self.consumer.id}":
+        if self._wake_topic != f"{ROOT}wake:{self.consumer.id}":
             self._in_listen = None
 
     def _handle_message(self, client: Any, r: Any) -> dict[str, Any]:
@@ -304,14 +304,6 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         self.connection.cycle.discard(self)
         self._disconnect_pools()
         self._close_clients()
-
-
-class SentinelChannel(Channel, BaseSentinelChannel):  # type: ignore[misc] # see kombu_parts
-    """The same behind Redis Sentinel."""
-
-    from_transport_options: ClassVar[tuple[str, ...]] = (
-        *dict.fromkeys((*BaseSentinelChannel.from_transport_options, *Channel.from_transport_options)),
-    )
 
 
 def _nothing() -> None:
