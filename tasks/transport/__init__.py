@@ -3,7 +3,8 @@
 from tasks.transport.admin import DeadLetter, ListedTask, NewTask, Queues, QueueStats
 from tasks.transport.connection import AMQP, Connection
 from tasks.transport.errors import DuplicateTask, NoSuchTask, TransportError, UnsupportedKombu
-from tasks.transport.transport import SentinelTransport, Transport
+from tasks.transport.sentinel import SentinelTransport
+from tasks.transport.transport import Transport
 from tasks.transport.worker import QueueStep, install
 
 __all__ = [

@@ -42,12 +42,12 @@ def test_canvas_retries_and_remote_control_work(app: Celery, start_worker: Start
 def test_a_task_longer_than_the_lease_runs_once(
     app: Celery, client: redis.Redis, start_worker: Start, journal: Journal, pool: str
 ) -> None:
-    # Given two workers, and a lease of a second
-    for _ in range(2):
-        start_worker(*POOLS[pool], lease=1.0)
+    # Given two workers, and a lease of less than a second
+    for wait in (False, True):
+        start_worker(*POOLS[pool], wait=wait, lease=0.75)
 
     # When a task takes twice as long
-    task = app.send_task("sleep", args=[2])
+    task = app.send_task("sleep", args=[1.6])
     task.get(timeout=10)
 
     # Then it was started once
@@ -59,10 +59,10 @@ def test_a_warm_shutdown_ends_the_running_task_and_returns_the_waiting_ones(
     app: Celery, *, client: redis.Redis, start_worker: Start, wait_until: Wait, journal: Journal, pool: str
 ) -> None:
     # Given a worker that runs a task longer than its lease while others wait, and a second worker
-    worker = start_worker(*POOLS[pool], lease=1.0)
-    running = app.send_task("sleep", args=[2])
+    worker = start_worker(*POOLS[pool], lease=0.75)
+    running = app.send_task("sleep", args=[1.6])
     wait_until(lambda: running.id in journal("started"))
-    start_worker("-c1", lease=1.0)
+    start_worker("-c1", lease=0.75)
 
     # When it is asked to end
     worker.terminate()

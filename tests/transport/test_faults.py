@@ -240,7 +240,7 @@ def test_a_running_task_survives_a_broken_connection(
     # Given two workers, one behind a proxy, which runs a task
     broker = f"redis://127.0.0.1:{proxy.port}/0"
     worker = start_worker("-c1", broker=broker, lease=6.0)
-    task = app.send_task("sleep", args=[3])
+    task = app.send_task("sleep", args=[2])
     wait_until(lambda: journal("started") == [task.id])
     start_worker("-c1", lease=6.0)
 
