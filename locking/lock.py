@@ -13,7 +13,7 @@ from locking.request import Request
 from locking.store import Reply
 
 if TYPE_CHECKING:
-    from locking.manager import LockManager
+    from locking.owner import Owner
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Lock:
 
     def __init__(
         self,
-        manager: "LockManager",
+        holder: "Owner",
         request: Request,
         *,
         observed: Mapping[str, int] | None = None,
@@ -52,7 +52,7 @@ class Lock:
         self.lease = request.lease
         self.purpose = str(request.info["purpose"])
         self.fence = 0
-        self._manager = manager
+        self._holder = holder
         self._pid = os.getpid()
         self._held: Mapping[str, LockMode] = {}
         self._observed = observed or {}
@@ -111,7 +111,7 @@ class Lock:
         if self.lost:
             raise LockLost(self._loss())
         if self._held:
-            self._manager.check_renewal()
+            self._holder.check_renewal()
             if self.remaining() < min_left:
                 raise LockLost(f"the lock on {', '.join(self.names)} has {self.remaining():.3f} s left, not {min_left}")
 
@@ -120,7 +120,7 @@ class Lock:
 
         The optimistic reader's question: observe, read, validate. A store remembers for an hour; after that, False.
         """
-        return self._manager.unchanged(self._observed)
+        return self._holder.unchanged(self._observed)
 
     def release(self) -> bool:
         """Give the lock back; whether it was still held. A second call does nothing.
@@ -133,9 +133,11 @@ class Lock:
             return True
         if self._released or self._pid != os.getpid():
             return False
+        known_lost = self.lost
         self._released = True
-        held = bool(self._held) and self._manager.give_back(self) and not self._lost_because
-        return held or not self._held
+        if not self._held:
+            return True
+        return self._holder.give_back(self) and not known_lost
 
     def upgrade(self, wait: float | None = 0.0) -> None:
         """Make every name exclusive, under a new fence; whatever was read under the shared lock has to be read again.
@@ -150,7 +152,7 @@ class Lock:
             LockLost: This lock is no longer held.
         """
         self.ensure()
-        self._manager.upgrade(self, wait)
+        self._holder.upgrade(self, wait)
 
     def downgrade(self) -> None:
         """Make every name shared, without a gap and under the same fence, and let in the sharers who head the queue.
@@ -159,7 +161,7 @@ class Lock:
             LockLost: This lock is no longer held.
         """
         self.ensure()
-        self._manager.downgrade(self)
+        self._holder.downgrade(self)
 
     def transfer(self, within: float = 60.0) -> str:
         """Hand the lock on: a string with which one other process may adopt it within `within` seconds.
@@ -171,7 +173,7 @@ class Lock:
             LockLost: This lock is no longer held.
         """
         self.ensure()
-        handle = self._manager.hand_on(self, within)
+        handle = self._holder.hand_on(self, within)
         self._released = True
         return handle
 

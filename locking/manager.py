@@ -1,35 +1,19 @@
 """The manager: where locks are asked for."""
 
 import logging
-import os
-import secrets
-import socket
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
-from weakref import WeakValueDictionary
 
 from locking.clock import now
-from locking.errors import (
-    AlreadyHeld,
-    InvalidRequest,
-    LockError,
-    LockLost,
-    LockOrderError,
-    LockTimeout,
-    ResourceLocked,
-    UpgradeConflict,
-)
+from locking.errors import InvalidRequest, LockLost
 from locking.lock import Lock
 from locking.modes import LockMode
-from locking.records import Grant, Holder, LockState, Waiter
-from locking.renewal import renewer
-from locking.request import Names, Request, optional_seconds, seconds, text, wanted, whole
-from locking.store import OnGrants, Reply, Status, Store
-from locking.stores import open_store
-from locking.waiting import Doorbell, wait_for_grant
+from locking.owner import Owner
+from locking.records import Holder, LockState, Waiter
+from locking.request import Names, optional_seconds, seconds, text, wanted, whole, word
+from locking.store import OnGrants, Status
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +25,7 @@ class LockManager:
         url: The store, see `from_url`.
         ageing: Seconds of arrival that one level of priority is worth in a queue, so that nothing starves; None
             orders strictly by priority. The same in every process of a deployment.
-        namespace: Sets apart several deployments in one Redis database or one SQL database.
+        namespace: Sets apart several deployments in one Redis or SQL database: letters, digits and underscores.
         on_grants: Hears of grants to waiters without a mailbox, made by this process on its way.
     """
 
@@ -53,15 +37,8 @@ class LockManager:
         namespace: str = "locks",
         on_grants: OnGrants | None = None,
     ) -> None:
-        self._ageing = optional_seconds("ageing", ageing, positive=True)
-        self._on_grants = on_grants
-        self._store: Store = open_store(url, text("namespace", namespace, 40), self._granted)
-        self._begin()
-        try:
-            self._store.check()
-        except BaseException:
-            self._store.close()
-            raise
+        levels = optional_seconds("ageing", ageing, positive=True)
+        self._owner = Owner(url, word("namespace", namespace), levels, on_grants)
 
     @classmethod
     def from_url(
@@ -84,20 +61,10 @@ class LockManager:
         """
         return cls(url, ageing=ageing, namespace=namespace, on_grants=on_grants)
 
-    def _begin(self) -> None:
-        """Become an owner: at the start, and anew in a forked child."""
-        self._pid = os.getpid()
-        self._incarnation = secrets.token_hex(8)
-        self._host = socket.gethostname()
-        self._numbers = count()
-        self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
-        self._doorbell = Doorbell(self._store, self._incarnation)
-
     @property
     def owner(self) -> str:
         """Who this manager is to others: host, pid and a random part, new with each start and each fork."""
-        self._notice_fork()
-        return f"{self._host}:{self._pid}:{self._incarnation}"
+        return self._owner.name
 
     def acquire(
         self,
@@ -144,8 +111,8 @@ class LockManager:
         """
         wants = wanted(names, mode)
         wait = optional_seconds("wait", wait)
-        self._notice_fork()
-        request = self._request(
+        self._owner.notice_fork()
+        request = self._owner.request(
             {name: mode for name, mode in wants.items() if mode is not LockMode.OBSERVE},
             wait=wait != 0,
             owner=owner,
@@ -156,12 +123,12 @@ class LockManager:
             max_hold=max_hold,
             lock_delay=lock_delay,
         )
-        if reentrant and (lock := self._held_already(request)):
+        if reentrant and (lock := self._owner.held_already(request)):
             return lock.enter_again()
         if request.wait:
-            self._check_order(request)
+            self._owner.check_order(request)
         observed = [name for name, mode in wants.items() if mode is LockMode.OBSERVE]
-        return self._take(request, wait, observed, on_lost)
+        return self._owner.take(request, wait, observed, on_lost)
 
     def acquire_free(
         self,
@@ -182,9 +149,74 @@ class LockManager:
         wants = wanted(names, mode)
         if LockMode.OBSERVE in wants.values():
             raise InvalidRequest("observing is always free: acquire_free takes EXCLUSIVE and SHARED")
-        self._notice_fork()
-        request = self._request(wants, wait=False, lease=lease, purpose=purpose, at_least=at_least)
-        return self._take(request, 0.0, (), None)
+        self._owner.notice_fork()
+        request = self._owner.request(wants, wait=False, lease=lease, purpose=purpose, at_least=at_least)
+        return self._owner.take(request, 0.0, (), None)
+
+    def enqueue(
+        self,
+        request_id: str,
+        names: Names,
+        mode: LockMode = LockMode.EXCLUSIVE,
+        *,
+        patience: float = 86400.0,
+        provisional: float = 60.0,
+        lease: float = 30.0,
+        purpose: str = "",
+        priority: int = 0,
+        owner: str | None = None,
+        task: str | None = None,
+        max_hold: float | None = None,
+        lock_delay: float = 0.0,
+        on_lost: Callable[[Lock], object] | None = None,
+    ) -> Lock | None:
+        """Ask without blocking: the lock if it is free, else None, and the request waits with nobody in it.
+
+        For work that is set aside while its lock is busy. Whichever process sets the lock free grants it to the request
+        and hears so by its `on_grants`; calling this again with the same `request_id`, in any process, then gives the
+        lock, under the fence of the grant. Calling it while the request still waits keeps its place and gives None.
+
+        `request_id` is chosen by the caller, unique for this piece of work, 1 to 80 characters; whoever knows it has
+        the lock. The request waits for `patience` seconds (defaults to a day) without being asked for again; once
+        granted it has to be fetched within `provisional` seconds (defaults to 60.0), else the lock goes on to the next.
+        All other arguments are those of `acquire`.
+
+        Raises:
+            AlreadyHeld: The same owner holds one of the names.
+            LockLost: The request was granted, and its grant has ended.
+        """
+        wants = wanted(names, mode)
+        if LockMode.OBSERVE in wants.values():
+            raise InvalidRequest("observing never waits: enqueue takes EXCLUSIVE and SHARED")
+        self._owner.notice_fork()
+        asked = self._owner.request(
+            wants,
+            wait=True,
+            owner=owner,
+            task=task,
+            lease=lease,
+            purpose=purpose,
+            priority=priority,
+            max_hold=max_hold,
+            lock_delay=lock_delay,
+        )
+        request = replace(
+            asked,
+            id=_request_id(request_id),
+            mailbox="",
+            patience=seconds("patience", patience, positive=True),
+            provisional=seconds("provisional", provisional, positive=True),
+        )
+        sent = now()
+        reply = self._owner.store.acquire(request)
+        if reply.status is Status.WAITING:
+            return None
+        self._owner.raise_unless_granted(reply, tuple(wants))
+        return self._owner.keep(Lock(self._owner, request, on_lost=on_lost), reply, sent)
+
+    def cancel(self, request_id: str) -> bool:
+        """Forget a request of `enqueue`, or a handle of `transfer`, waiting or granted; whether it held its lock."""
+        return self._owner.store.release(_request_id(request_id))
 
     def adopt(
         self,
@@ -201,30 +233,30 @@ class LockManager:
         Raises:
             LockLost: The handle was adopted already, or its time is over.
         """
-        self._notice_fork()
-        request = self._request({}, wait=False, lease=lease, purpose=purpose, owner=owner, task=task)
-        lock = Lock(self, request, on_lost=on_lost)
+        self._owner.notice_fork()
+        request = self._owner.request({}, wait=False, lease=lease, purpose=purpose, owner=owner, task=task)
+        lock = Lock(self._owner, request, on_lost=on_lost)
         sent = now()
         try:
-            reply = self._store.transfer(text("handle", handle, 100), request)
+            reply = self._owner.store.transfer(text("handle", handle, 100), request)
             if reply.status is not Status.GRANTED:
                 raise LockLost("the lock handed on was adopted already, or nobody adopted it in time")
         except BaseException:
-            self._undo(request.id)
+            self._owner.undo(request.id)
             raise
-        return self._keep(lock, reply, sent)
+        return self._owner.keep(lock, reply, sent)
 
     def holders(self, name: str) -> Sequence[Holder]:
         """Who holds `name` now; empty if it is free."""
-        return tuple(self._store.holders(*wanted(name, LockMode.OBSERVE)))
+        return tuple(self._owner.store.holders(*wanted(name, LockMode.OBSERVE)))
 
     def waiters(self, name: str) -> Sequence[Waiter]:
         """Who waits for `name` now, in the order in which they will get it."""
-        return tuple(self._store.waiters(*wanted(name, LockMode.OBSERVE)))
+        return tuple(self._owner.store.waiters(*wanted(name, LockMode.OBSERVE)))
 
     def list(self) -> Sequence[LockState]:
         """Every name that somebody holds or waits for, sorted."""
-        return tuple(self._store.list())
+        return tuple(self._owner.store.list())
 
     def break_(self, name: str, reason: str) -> Sequence[Holder]:
         """End every grant on `name`, wholly, and log who held it and why it was broken; for operators.
@@ -232,7 +264,7 @@ class LockManager:
         The holders learn of it at their next renewal; until then only the fence keeps them out.
         """
         why = text("reason", reason)
-        broken = tuple(self._store.break_(*wanted(name, LockMode.OBSERVE)))
+        broken = tuple(self._owner.store.break_(*wanted(name, LockMode.OBSERVE)))
         for holder in broken:
             log.warning("lock broken by %s: %s; reason: %s", self.owner, holder, why or "none given")
         return broken
@@ -242,18 +274,11 @@ class LockManager:
 
         The match is exact. Locks with a `lock_delay` stay closed for that long from now.
         """
-        return self._store.reap(text("owner", owner, 200))
+        return self._owner.store.reap(text("owner", owner, 200))
 
     def close(self) -> None:
         """Release what is still held, end the threads and the connections. Whoever waits gets an error."""
-        self._doorbell.close()
-        locks = list(self._locks.values()) if self._pid == os.getpid() else []
-        try:
-            for lock in locks:
-                lock.release()
-        finally:
-            renewer().forget([lock.request_id for lock in locks], now_idle=True)
-            self._store.close()
+        self._owner.close()
 
     def __enter__(self) -> Self:
         return self
@@ -263,189 +288,8 @@ class LockManager:
     ) -> None:
         self.close()
 
-    def unchanged(self, observed: Mapping[str, int]) -> bool:
-        """Whether no exclusive grant came on names since they were observed; for `Lock.validate`."""
-        return not observed or self._store.observe(sorted(observed)) == observed
 
-    def give_back(self, lock: Lock) -> bool:
-        """Release a lock at the store; for `Lock.release`."""
-        self._locks.pop(lock.request_id, None)
-        renewer().forget([lock.request_id])
-        return self._store.release(lock.request_id)
-
-    def check_renewal(self) -> None:
-        """See to it that the renewal thread lives; for `Lock.ensure`."""
-        renewer().check()
-
-    def upgrade(self, lock: Lock, wait: float | None) -> None:
-        """Make a lock exclusive; for `Lock.upgrade`."""
-        wait = optional_seconds("wait", wait)
-        sent = now()
-
-        def ask() -> Reply:
-            nonlocal sent
-            sent = now()
-            return self._store.upgrade(lock.request_id, wait=wait != 0)
-
-        try:
-            reply = wait_for_grant(ask, ask(), lock.request_id, wait, self._doorbell)
-            if reply.status is Status.WAITING:
-                reply = self._store.withdraw(lock.request_id)
-        except BaseException:
-            self._quietly(lambda: self._store.withdraw(lock.request_id))
-            raise
-        if reply.status is Status.CONFLICT:
-            raise UpgradeConflict(f"another sharer of {', '.join(lock.names)} upgrades already; release first")
-        self._raise_unless_granted(reply, lock.names, waited=wait != 0)
-        lock.granted(reply, sent)
-
-    def downgrade(self, lock: Lock) -> None:
-        """Make a lock shared; for `Lock.downgrade`."""
-        sent = now()
-        reply = self._store.downgrade(lock.request_id)
-        self._raise_unless_granted(reply, lock.names)
-        lock.granted(reply, sent)
-
-    def hand_on(self, lock: Lock, within: float) -> str:
-        """Put a lock under an id that whoever adopts it will know; for `Lock.transfer`."""
-        successor = self._request(
-            {}, wait=False, lease=within, purpose=lock.purpose or "handed on, not yet adopted", owner=lock.owner
-        )
-        self._raise_unless_granted(self._store.transfer(lock.request_id, successor), lock.names)
-        self._locks.pop(lock.request_id, None)
-        renewer().forget([lock.request_id])
-        return successor.id
-
-    def _take(
-        self, request: Request, wait: float | None, observed: Sequence[str], on_lost: Callable[[Lock], object] | None
-    ) -> Lock:
-        """Ask for what `request` wants, keep what is granted, leave nothing behind otherwise."""
-        sent = 0.0
-
-        def ask() -> Reply:
-            nonlocal sent
-            sent = now()
-            return self._store.acquire(request)
-
-        try:
-            seen = self._store.observe(observed) if observed else {}
-            lock = Lock(self, request, observed=seen, on_lost=on_lost)
-            if not request.wants:
-                return lock
-            reply = ask()
-            if reply.status is Status.WAITING:
-                reply = wait_for_grant(ask, reply, request.id, wait, self._doorbell)
-            if reply.status is not Status.GRANTED:
-                self._refuse(request, reply)
-            return self._keep(lock, reply, sent)
-        except ResourceLocked:
-            raise
-        except BaseException:
-            self._undo(request.id)
-            raise
-
-    def _refuse(self, request: Request, reply: Reply) -> None:
-        if reply.status is Status.WAITING:
-            self._store.release(request.id)
-        if self._doorbell.closed:
-            raise LockError("the lock manager was closed while a request waited")
-        self._raise_unless_granted(reply, tuple(request.wants), waited=request.wait)
-
-    def _raise_unless_granted(self, reply: Reply, names: Sequence[str], *, waited: bool = False) -> None:
-        match reply.status:
-            case Status.GRANTED:
-                return
-            case Status.LOST:
-                raise LockLost(f"the lock on {', '.join(names)} is lost: its lease ended, or it was broken or reaped")
-            case Status.HELD:
-                raise AlreadyHeld(names, reply.holders, reply.waiters)
-            case _:
-                raise (LockTimeout if waited else ResourceLocked)(names, reply.holders, reply.waiters)
-
-    def _keep(self, lock: Lock, reply: Reply, sent: float) -> Lock:
-        lock.granted(reply, sent)
-        self._locks[lock.request_id] = lock
-        renewer().watch(lock, self._store)
-        return lock
-
-    def _undo(self, request_id: str) -> None:
-        """Forget a request of which it isn't known how far it came: nobody has a handle to it."""
-        self._quietly(lambda: self._store.release(request_id))
-
-    def _quietly(self, undo: Callable[[], object]) -> None:
-        """Undo something while another error is on its way, which is the one to tell."""
-        try:
-            undo()
-        except LockError as error:
-            log.warning("a request couldn't be taken back, its lease will end it: %s", error)
-
-    def _request(
-        self,
-        wants: Mapping[str, LockMode],
-        *,
-        wait: bool,
-        lease: float,
-        purpose: str,
-        owner: str | None = None,
-        task: str | None = None,
-        priority: int = 0,
-        max_hold: float | None = None,
-        lock_delay: float = 0.0,
-        at_least: int = 0,
-    ) -> Request:
-        return Request(
-            id=f"{self._incarnation}.{next(self._numbers)}",
-            wants=wants,
-            owner=self.owner if owner is None else text("owner", owner, 200),
-            session=f"thread {threading.get_ident()}" if owner is None else "",
-            info={
-                "host": self._host,
-                "pid": self._pid,
-                "task": None if task is None else text("task", task),
-                "purpose": text("purpose", purpose),
-            },
-            lease=seconds("lease", lease, positive=True),
-            wait=wait,
-            priority=whole("priority", priority),
-            ageing=self._ageing,
-            max_hold=optional_seconds("max_hold", max_hold, positive=True),
-            lock_delay=seconds("lock_delay", lock_delay),
-            mailbox=self._incarnation,
-            at_least=at_least,
-        )
-
-    def _mine(self, request: Request) -> Sequence[Lock]:
-        """What the asker of `request` holds through this manager."""
-        return [
-            lock
-            for lock in list(self._locks.values())
-            if lock.owner == request.owner and lock.session == request.session and not lock.lost
-        ]
-
-    def _held_already(self, request: Request) -> Lock | None:
-        """A lock of the same asker that covers `request`."""
-        strong = (LockMode.EXCLUSIVE,)
-        for lock in self._mine(request):
-            if all(lock.modes.get(name) in (*strong, mode) for name, mode in request.wants.items()):
-                return lock
-        return None
-
-    def _check_order(self, request: Request) -> None:
-        first = min(request.wants, default="")
-        for lock in self._mine(request):
-            above = [name for name, mode in lock.modes.items() if mode is not LockMode.OBSERVE and name > first]
-            if above and not set(lock.modes) & set(request.wants):
-                raise LockOrderError(
-                    f"waiting for {first!r} while holding {above[-1]!r} may deadlock with a caller that does the"
-                    " reverse: ask for all at once, in ascending order, or with wait=0"
-                )
-
-    def _granted(self, grants: Sequence[Grant]) -> None:
-        self._doorbell.ring(grant.request for grant in grants if grant.mailbox == self._incarnation)
-        if self._on_grants and (homeless := [grant for grant in grants if not grant.mailbox]):
-            self._on_grants(homeless)
-
-    def _notice_fork(self) -> None:
-        if self._pid != os.getpid():
-            self._store.after_fork()
-            self._begin()
+def _request_id(value: object) -> str:
+    if not text("request_id", value, 80):
+        raise InvalidRequest("request_id must not be empty")
+    return str(value)

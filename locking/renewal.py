@@ -34,6 +34,7 @@ class Renewer:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._changed = threading.Condition()
+        self._in_flight = threading.Lock()
         self._watched: dict[str, _Watched] = {}
         self._thread: threading.Thread | None = None
         self._wakes_at = 0.0
@@ -45,13 +46,18 @@ class Renewer:
             self._watched[lock.request_id] = watched
             self._run_until(watched.due)
 
-    def forget(self, request_ids: Iterable[str], *, now_idle: bool = False) -> None:
-        """Stop renewing; with `now_idle` the thread ends at once if nothing is left to do."""
+    def forget(self, request_ids: Iterable[str]) -> None:
+        """Stop renewing."""
         with self._changed:
             for request_id in request_ids:
                 self._watched.pop(request_id, None)
-            if now_idle:
-                self._changed.notify()
+
+    def leave(self, store: Store) -> None:
+        """Have nothing more to do with a store that is about to close; ends the thread if that was all."""
+        with self._in_flight, self._changed:
+            for request_id in [key for key, watched in self._watched.items() if watched.store is store]:
+                del self._watched[request_id]
+            self._changed.notify()
 
     def check(self) -> None:
         """Start the thread anew if it died."""
@@ -76,9 +82,11 @@ class Renewer:
                     return
                 self._wakes_at = min(watched.due for watched in self._watched.values())
                 self._changed.wait(max(0.0, self._wakes_at - now()))
-                due = self._due()
+            due: dict[Store, dict[str, _Watched]] = {}
             try:
-                self._renew(due)
+                with self._in_flight:
+                    due = self._due()
+                    self._renew(due)
             except Exception:
                 log.exception("renewal of locks failed in an unforeseen way; it goes on")
                 self._postpone(request_id for batch in due.values() for request_id in batch)
@@ -86,10 +94,10 @@ class Renewer:
     def _due(self) -> dict[Store, dict[str, _Watched]]:
         """What is due, or soon will be, so that it rides along."""
         due: dict[Store, dict[str, _Watched]] = defaultdict(dict)
-        clock = now()
-        for request_id, watched in self._watched.items():
-            if watched.due - watched.lease / 10 <= clock:
-                due[watched.store][request_id] = watched
+        with self._changed:
+            for request_id, watched in self._watched.items():
+                if watched.due - watched.lease / 10 <= now():
+                    due[watched.store][request_id] = watched
         return due
 
     def _renew(self, due: dict[Store, dict[str, _Watched]]) -> None:

@@ -1,6 +1,7 @@
 """A request for locks: what is asked for, checked before anything is sent."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -125,6 +126,17 @@ def text(what: str, value: object, most: int = 1000) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise InvalidRequest(f"{what} isn't valid Unicode: {error.reason}") from error
+    return value
+
+
+def word(what: str, value: object) -> str:
+    """`value` if it is letters, digits and underscores, 1 to 40 of them.
+
+    Raises:
+        InvalidRequest: Anything else.
+    """
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_]{1,40}", value):
+        raise InvalidRequest(f"{what} must be 1 to 40 letters, digits and underscores, not {value!r:.60}")
     return value
 
 

@@ -1,8 +1,10 @@
 """Waiting for a grant: one mailbox thread a manager, one budget a wait."""
 
 import logging
+import math
 import random
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -13,6 +15,7 @@ from locking.store import Mailbox, Reply, Status, Store
 log = logging.getLogger(__name__)
 
 POLL_FIRST, POLL_MOST, POLL_BEHIND = 0.05, 1.0, 2.0  # seconds between questions where a store can't tell
+AWAY = 0.5  # seconds between tries to reach a store that went away
 IDLE = 30.0  # seconds after which a mailbox that nobody listens to is closed
 
 
@@ -42,28 +45,22 @@ class Doorbell:
                 bell.set()
 
     @contextmanager
-    def listening(self, request_id: str) -> Iterator[tuple[threading.Event, bool]]:
-        """A bell for one request, and whether the mailbox was opened just now, so that a hint may have been missed."""
+    def listening(self, request_id: str) -> Iterator[threading.Event]:
+        """A bell for one request; to be hung up before the request is sent, so that no hint is missed."""
         bell = self._bells[request_id] = threading.Event()
         try:
-            yield bell, self._open()
+            yield bell
         finally:
             with self._guard:
                 del self._bells[request_id]
                 self._idle_since = now()
 
-    def close(self) -> None:
-        """End the thread and wake everybody who waits."""
-        with self._guard:
-            self.closed = True
-            mailbox, self._mailbox = self._mailbox, None
-        self.ring(list(self._bells))
-        if mailbox and self._thread:
-            with suppress(StoreError):  # then the thread finds out by itself
-                mailbox.wake()
-            self._thread.join(1.0)
+    def open(self) -> bool:
+        """Listen to the mailbox; whether that began only now, so that a hint may have been missed.
 
-    def _open(self) -> bool:
+        Raises:
+            StoreError: The store can't be reached.
+        """
         with self._guard:
             if self._mailbox or self.deaf or self.closed:
                 return False
@@ -76,6 +73,20 @@ class Doorbell:
             )
             self._thread.start()
             return True
+
+    def close(self) -> None:
+        """Wake everybody who waits, let them leave, and end the thread."""
+        with self._guard:
+            self.closed = True
+            mailbox, self._mailbox = self._mailbox, None
+        patience = now() + 5.0
+        while self._bells and now() < patience:
+            self.ring(list(self._bells))
+            time.sleep(0.005)
+        if mailbox and self._thread:
+            with suppress(StoreError):  # then the thread finds out by itself
+                mailbox.wake()
+            self._thread.join(1.0)
 
     def _listen(self, mailbox: Mailbox) -> None:
         while self._mailbox is mailbox:
@@ -98,24 +109,42 @@ class Doorbell:
 
 
 def wait_for_grant(
-    ask: Callable[[], Reply], reply: Reply, request_id: str, wait: float | None, doorbell: Doorbell
+    ask: Callable[[], Reply],
+    give_up: Callable[[Reply], Reply],
+    request_id: str,
+    wait: float | None,
+    doorbell: Doorbell,
 ) -> Reply:
-    """Wait until a request in the queue is granted or `wait` seconds are over; the last answer.
+    """Ask, and while the request stands in the queue wait up to `wait` seconds for its grant; the last answer.
 
-    The budget is one for the whole wait, however often the waiter wakes. A message is only a hint: what counts is the
-    answer to asking again, which also happens at the earliest end of a lease in the way.
+    A request that still waits then is taken out of the queue by `give_up`, whose answer counts.
+
+    The budget is one for the whole wait, however often the waiter wakes or the store is away. A message is only a
+    hint: what counts is the answer to asking again, which also happens at the earliest end of a lease in the way.
     """
-    deadline = None if wait is None else now() + wait
+    if wait == 0:
+        return ask()
+    deadline = math.inf if wait is None else now() + wait
     poll = POLL_FIRST
-    while reply.status is Status.WAITING and not doorbell.closed:
-        with doorbell.listening(request_id) as (bell, missed):
-            if not missed:
-                pause = reply.retry_after * random.uniform(1.0, 1.05) + 0.002  # noqa: S311 - spreads, isn't secret
-                if doorbell.deaf:
-                    pause = min(pause, POLL_BEHIND if reply.behind else poll)
+    with doorbell.listening(request_id) as bell:
+        reply = ask()
+        while reply.status is Status.WAITING and now() < deadline and not doorbell.closed:
+            try:
+                if not doorbell.open():
+                    bell.wait(max(0.0, min(_pause(reply, poll, deaf=doorbell.deaf), deadline - now())))
                     poll = min(poll * 1.5, POLL_MOST)
-                bell.wait(pause if deadline is None else max(0.0, min(pause, deadline - now())))
-            reply = ask()
-        if deadline is not None and now() >= deadline:
-            break
-    return reply
+                bell.clear()
+                reply = ask()
+            except StoreError as error:
+                if now() >= deadline or doorbell.closed:
+                    raise
+                log.warning("waiting on though the store is away: %s", error)
+                time.sleep(min(AWAY, max(0.0, deadline - now())))
+        return give_up(reply) if reply.status is Status.WAITING else reply
+
+
+def _pause(reply: Reply, poll: float, *, deaf: bool) -> float:
+    """Seconds until a waiter asks again though nobody woke it."""
+    if deaf:
+        return min(reply.retry_after, POLL_BEHIND if reply.behind else poll)
+    return reply.retry_after * random.uniform(1.0, 1.05) + 0.002  # noqa: S311 - spreads, isn't secret

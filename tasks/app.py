@@ -15,8 +15,7 @@ from tasks.priority import Priority
 from tasks.runtime import Runtime
 from tasks.service import ConsumeConfiguredQueues
 from tasks.settings import Settings
-from tasks.transport import Queues
-from tasks.transport.worker import QueueStep
+from tasks.transport import Queues, install
 
 ACTIONS_QUEUE = "actions"
 PERIODIC_QUEUE = "periodic"
@@ -41,7 +40,7 @@ class FleetringApp(Celery):
         self.drain: Drain | None = None
         self.add_defaults(lambda: celery_config(self.settings))
         self.steps["worker"].update((ConsumeConfiguredQueues, AnnounceDrain))
-        self.steps["consumer"].add(QueueStep)
+        install(self)
 
     @property
     def settings(self) -> Settings:
@@ -75,10 +74,18 @@ def _transport(values: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_pool_acquire_timeout": 10,
+        "broker_transport_options": {
+            "lease": values.worker_lease,
+            "max_redeliveries": values.max_redeliveries,
+            "reserved_slots": values.reserved_slots,
+            "reserved_priority": int(Priority.URGENT),
+        },
         "result_backend": values.result_url,
         "result_extended": True,
         "result_expires": 86_400,
         "redis_socket_connect_timeout": 5,
+        # Celery's default keeps a caller waiting for 19 s where nobody listens.
+        "result_backend_transport_options": {"retry_policy": {"timeout": 5.0}},
         "accept_content": ["json"],
         "task_serializer": "json",
         "result_serializer": "json",

@@ -12,9 +12,8 @@ from celery import Task, signals
 from celery.exceptions import Reject, Retry
 from celery.result import AsyncResult
 from celery.utils.log import get_task_logger
-from kombu.exceptions import OperationalError
-from redis import RedisError
 
+from tasks.admission import SILENCE, naming_the_broker
 from tasks.app import app
 from tasks.errors import InvalidArguments
 from tasks.priority import Priority, validated
@@ -69,9 +68,11 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
         Raises:
             InvalidPriority: the priority is not an integer.
             QueueClosed: the queue is being quiesced, and refuses new tasks.
+            BrokerUnreachable: the broker does not answer.
         """
         sent_args, sent_kwargs, sent_options = self.prepare(args or (), kwargs or {}, options)
-        return super().apply_async(sent_args, sent_kwargs, **sent_options)
+        with naming_the_broker():
+            return super().apply_async(sent_args, sent_kwargs, **sent_options)
 
     def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Arguments:
         """Check a call and complete it; whatever sends the task, ``apply_async`` or the work pool, sends the answer.
@@ -151,7 +152,7 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
         try:
             with app.queues() as queues:
                 return queues.is_stopping(str(self.request.id), queue)
-        except (RedisError, OperationalError, OSError) as error:
+        except SILENCE as error:
             logger.warning("the broker could not be asked whether the task is to end: %s", error)
             return False
 

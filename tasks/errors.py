@@ -1,12 +1,30 @@
 """The errors of the task system, one tree; locks, inventory and drivers have trees of their own."""
 
+from click import ClickException
+from kombu.utils.url import maybe_sanitize_url
+
 
 class FleetringError(Exception):
     """Something about settings, tasks or their environment is wrong; the text says what to do."""
 
 
-class SettingsError(FleetringError, ValueError):
-    """One or more settings are unknown or impossible; raised before anything starts."""
+class SettingsError(FleetringError, ClickException):
+    """One or more settings are unknown or impossible; raised before anything starts.
+
+    It is click's, too, so that Celery's own commands print it as one sentence.
+    """
+
+    exit_code = 2
+
+
+class BrokerUnreachable(FleetringError):
+    """The broker does not answer."""
+
+    def __init__(self, url: str, reason: object) -> None:
+        super().__init__(
+            f"the broker {maybe_sanitize_url(url)} does not answer: {reason}. Start it, or a private one with "
+            "`fleetring up`, or change the setting broker_url (FLEETRING_BROKER_URL)"
+        )
 
 
 class InvalidPriority(FleetringError, TypeError):

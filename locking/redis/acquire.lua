@@ -2,9 +2,13 @@
 --
 -- KEYS[1]  prefix
 -- ARGV[1]  request id
--- ARGV[2]  who asks and how, JSON: owner, session, info, lease, delay, hold, wait, priority, ageing (us a level, absent:
---          strict), mailbox, patience, provisional, some (take what is free, but this many); times in ms
+-- ARGV[2]  how, JSON: session, info (text), lease, delay, hold, wait, priority, ageing (us a level, absent: strict),
+--          mailbox, patience, provisional, some (take what is free, but this many); times in ms
 -- ARGV[3]  mode -> names, JSON
+-- ARGV[4]  owner
+-- ARGV[5]  ms that a grant lives: the lease, or max_hold where that is less
+-- ARGV[6]  ms of lock delay
+-- ARGV[7]  ms that the keys of a grant live; longer than the grant, as a backstop
 -- Result   granted, grants, fence, ms left, want | waiting or busy or held or lost, grants, obstacles (JSON)
 -- O(names) when free or refused by a holder; O(names + waiters in front) when there are waiters.
 
@@ -33,7 +37,7 @@ local function take_some(request)
   if count < request.some then
     return false
   end
-  request.want = want
+  request.want, request.want_text = want, cjson.encode(want)
   spread(request)
   return true
 end
@@ -89,5 +93,6 @@ if known then
   return ask_again(known)
 end
 local request = cjson.decode(ARGV[2])
-request.id, request.doc, request.want, request.state = ARGV[1], ARGV[2], cjson.decode(ARGV[3]), 'new'
+request.id, request.owner, request.state = ARGV[1], ARGV[4], 'new'
+request.doc, request.want_text, request.want = ARGV[2], ARGV[3], cjson.decode(ARGV[3])
 return ask(spread(request))

@@ -4,14 +4,13 @@
 -- Keys below the prefix:
 --   clock       the only key without an end: a hybrid clock, max(last + 1, server microseconds).
 --               Fences and arrivals are readings of it.
---   r:<id>      hash, one request: doc (who asks and how, JSON), want (mode -> names, JSON), state (waiting, held or
---               upgrading), fence, since (ms), arrival and score (its place in queues), unconfirmed (1 while a grant
+--   r:<id>      hash, one request: doc (how it is asked for, JSON), want (mode -> names, JSON), owner, state (waiting,
+--               held or upgrading), fence, since (ms), delay (ms), arrival and score (its place in queues), unconfirmed (1 while a grant
 --               from the queue is provisional)
 --   ends        sorted set, request id by the ms at which it ends: a holder's lease and lock delay, a waiter's patience
 --   h:<name>    hash, the holders of a name: request id -> mode (x or s)
 --   q:<name>    sorted set, the waiters of a name: <arrival><mode><id> by score
---   o:<owner>   set, the requests of an owner
---   exclusive   sorted set, name by the fence of its last exclusive grant, kept for an hour
+--   exclusive   sorted set, name by the fence of its last exclusive grant, kept for an hour at least
 --   m:<address> list, the mailbox of a process: ids of requests that were granted
 -- Scripts run on effects, so that TIME may precede writes.
 
@@ -38,10 +37,14 @@ local function tick()
   return reading
 end
 
+-- Lets a key live for so long at least; tells whether its end had to be moved. It is moved by more than that, so that
+-- the next calls needn't.
 local function keep(key, ms)
   if redis.call('PTTL', key) < ms then
-    redis.call('PEXPIRE', key, digits(ms))
+    redis.call('PEXPIRE', key, digits(ms + BACKSTOP))
+    return true
   end
+  return false
 end
 
 -- Adds names (a list) and modes (name -> mode) to a request.
@@ -56,14 +59,22 @@ local function spread(request)
   return request
 end
 
+-- Asks for all names in one mode from now on.
+local function rewant(request, mode)
+  request.want = { [mode] = request.names }
+  request.want_text = cjson.encode(request.want)
+  return spread(request)
+end
+
 local function load(id)
   local field = redis.call('HMGET', P .. 'r:' .. id, 'doc', 'want', 'state', 'fence', 'since', 'arrival', 'score',
-    'unconfirmed')
+    'unconfirmed', 'owner')
   if not field[1] then
     return nil
   end
   local request = cjson.decode(field[1])
-  request.id, request.doc, request.want, request.state = id, field[1], cjson.decode(field[2]), field[3]
+  request.id, request.owner, request.state = id, field[9], field[3]
+  request.doc, request.want_text, request.want = field[1], field[2], cjson.decode(field[2])
   request.fence, request.since = tonumber(field[4] or 0), tonumber(field[5] or 0)
   request.arrival, request.score = tonumber(field[6] or 0), tonumber(field[7] or 0)
   request.unconfirmed = field[8] == '1'
@@ -154,8 +165,7 @@ end
 -- Makes the keys of a request outlive it.
 local function outlive(request, ms)
   keep(P .. 'ends', ms)
-  keep(P .. 'o:' .. request.owner, ms)
-  redis.call('PEXPIRE', P .. 'r:' .. request.id, digits(ms))
+  redis.call('PEXPIRE', P .. 'r:' .. request.id, digits(ms + BACKSTOP))
 end
 
 local function leave_queues(request)
@@ -171,20 +181,20 @@ local function mark_exclusive(names, fence)
     marks[2 * i - 1], marks[2 * i] = digits(fence), name
   end
   redis.call('ZADD', P .. 'exclusive', unpack(marks))
-  redis.call('ZREMRANGEBYSCORE', P .. 'exclusive', '-inf', digits(NOW_US - BACKSTOP * 1000))
-  redis.call('PEXPIRE', P .. 'exclusive', BACKSTOP)
+  if keep(P .. 'exclusive', BACKSTOP) then
+    redis.call('ZREMRANGEBYSCORE', P .. 'exclusive', '-inf', digits(NOW_US - BACKSTOP * 1000))
+  end
 end
 
 -- Gives a request its names, under one new fence. O(names).
 local function grant(request, lease, provisional)
   if request.state == 'upgrading' then
-    request.want = { x = request.names }
-    spread(request)
+    rewant(request, 'x')
   else
     request.since = NOW
   end
   request.fence, request.state = tick(), 'held'
-  local ms = request.lease + request.delay + BACKSTOP
+  local ms = request.lease + request.delay
   for _, name in ipairs(request.names) do
     redis.call('HSET', P .. 'h:' .. name, request.id, request.modes[name])
     keep(P .. 'h:' .. name, ms)
@@ -192,168 +202,9 @@ local function grant(request, lease, provisional)
   if request.want.x then
     mark_exclusive(request.want.x, request.fence)
   end
-  redis.call('HSET', P .. 'r:' .. request.id, 'doc', request.doc, 'want', cjson.encode(request.want), 'state', 'held',
-    'fence', digits(request.fence), 'since', digits(request.since), 'unconfirmed', provisional and '1' or '0')
-  redis.call('SADD', P .. 'o:' .. request.owner, request.id)
+  redis.call('HSET', P .. 'r:' .. request.id, 'doc', request.doc, 'want', request.want_text, 'owner', request.owner,
+    'state', 'held', 'fence', digits(request.fence), 'since', digits(request.since), 'delay', digits(request.delay),
+    'unconfirmed', provisional and '1' or '0')
   extend(request, lease)
   outlive(request, ms)
-end
-
--- Finds the place that a request would have in every queue if it came now.
-local function place(request)
-  request.arrival = next_tick()
-  if request.state == 'upgrading' then
-    request.score = FRONT
-  else
-    request.score = request.ageing and request.arrival + request.priority * request.ageing or request.priority
-  end
-end
-
--- Puts a request into the queue of each of its names, in its place.
-local function enqueue(request)
-  tick()
-  redis.call('HSET', P .. 'r:' .. request.id, 'doc', request.doc, 'want', cjson.encode(request.want),
-    'state', request.state, 'arrival', digits(request.arrival), 'score', string.format('%.17g', request.score))
-  for _, name in ipairs(request.names) do
-    redis.call('ZADD', P .. 'q:' .. name, string.format('%.17g', request.score), member(request, name))
-    keep(P .. 'q:' .. name, request.patience + request.lease + BACKSTOP)
-  end
-  redis.call('SADD', P .. 'o:' .. request.owner, request.id)
-end
-
--- Lets a waiter live for its patience. An upgrade lives as long as the shared lock below it.
-local function be_patient(request)
-  if request.state == 'waiting' then
-    redis.call('ZADD', P .. 'ends', digits(NOW + request.patience), request.id)
-    outlive(request, request.patience + BACKSTOP)
-    for _, name in ipairs(request.names) do
-      keep(P .. 'q:' .. name, request.patience + BACKSTOP)
-    end
-  end
-end
-
--- Tells a process that its request was granted; a hint that may be lost.
-local function announce(request)
-  table.insert(granted, { request.id, request.owner, request.info.task or cjson.null, request.mailbox })
-  if request.mailbox ~= '' then
-    local box = P .. 'm:' .. request.mailbox
-    redis.call('RPUSH', box, request.id)
-    redis.call('PEXPIRE', box, 60000)
-  end
-end
-
--- Grants what has become grantable in the queue of one name. Stops at the first exclusive waiter that stays.
-local function pump_one(name)
-  local stay, sharer_stays = 0, false
-  while true do
-    local head = redis.call('ZRANGE', P .. 'q:' .. name, stay, stay)[1]
-    if not head or (sharer_stays and head:sub(17, 17) == 'x') then
-      return
-    end
-    local exclusive, request = head:sub(17, 17) == 'x', load(head:sub(18))
-    if request and grantable(request) then
-      leave_queues(request)
-      local lease = request.state == 'upgrading' and request.lease or math.min(request.provisional, request.lease)
-      grant(request, lease, request.state ~= 'upgrading')
-      announce(request)
-    elseif request then
-      stay, sharer_stays = stay + 1, true
-    else
-      redis.call('ZREM', P .. 'q:' .. name, head)
-    end
-    if exclusive and request then
-      return
-    end
-  end
-end
-
--- Grants what has become grantable on these names. One look when nobody waits.
-local function pump(names)
-  if #names > 0 and redis.call('EXISTS', unpack(keys('q:', names))) > 0 then
-    for _, name in ipairs(names) do
-      pump_one(name)
-    end
-  end
-end
-
--- Takes a request out of everything, without granting its names to others. O(names).
-local function remove(request)
-  if request.state ~= 'waiting' then
-    if request.want.x then
-      redis.call('DEL', unpack(keys('h:', request.want.x)))
-    end
-    for _, name in ipairs(request.want.s or {}) do
-      redis.call('HDEL', P .. 'h:' .. name, request.id)
-    end
-  end
-  if request.state ~= 'held' then
-    leave_queues(request)
-  end
-  redis.call('DEL', P .. 'r:' .. request.id)
-  redis.call('ZREM', P .. 'ends', request.id)
-  redis.call('SREM', P .. 'o:' .. request.owner, request.id)
-end
-
--- Removes every request whose time is over, then grants what that set free. Each verb begins with it, so that after it
--- "there is a holder" and "the lease of the holder runs, or its lock delay" are the same. O(requests that ended).
-local function sweep()
-  local over = redis.call('ZRANGEBYSCORE', P .. 'ends', '-inf', digits(NOW))
-  local names = {}
-  for _, id in ipairs(over) do
-    local request = load(id)
-    if request then
-      remove(request)
-      for _, name in ipairs(request.names) do
-        table.insert(names, name)
-      end
-    else
-      redis.call('ZREM', P .. 'ends', id)
-    end
-  end
-  for _, name in ipairs(names) do
-    pump_one(name)
-  end
-end
-
--- One holder as the client reads it.
-local function describe_holder(request, name)
-  alive(request)
-  return { name, request.modes[name], request.owner, request.info, digits(request.fence), NOW - request.since,
-    request.ends - NOW }
-end
-
--- Who stands in the way of a request, how many wait for its names, and in how many ms it should ask again.
-local function obstacles(request)
-  local against, waiting, count, again, behind = {}, {}, 0, math.huge, false
-  for _, name in ipairs(request.names) do
-    local mode = asked(request, name)
-    for _, id in ipairs(holders_against(request, name, mode)) do
-      local holder = load(id)
-      if holder then
-        table.insert(against, describe_holder(holder, name))
-        again = math.min(again, holder.ends + holder.delay - NOW)
-      end
-    end
-    for _, entry in ipairs(redis.call('ZRANGE', P .. 'q:' .. name, 0, -1)) do
-      local id = entry:sub(18)
-      if id ~= request.id and not waiting[id] then
-        waiting[id], count = true, count + 1
-      end
-    end
-    behind = behind or queue_against(request, name, mode)
-  end
-  if behind then
-    again = request.patience / 2
-  end
-  return cjson.encode({ holders = against, waiters = count, behind = behind,
-    again = math.min(again, request.patience / 2) })
-end
-
--- The answer of each verb: what became of it, the grants it made to others, and its own facts.
-local function answer(status, ...)
-  return { status, #granted > 0 and cjson.encode(granted) or '', ... }
-end
-
-local function answer_granted(request)
-  return answer('granted', digits(request.fence), digits(request.ends - NOW), cjson.encode(request.want))
 end

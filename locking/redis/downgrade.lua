@@ -11,12 +11,11 @@ if not alive(request) then
   return answer('lost', '{}')
 end
 if request.want.x and request.state == 'held' then
-  request.want = { s = request.names }
-  spread(request)
+  rewant(request, 's')
   for _, name in ipairs(request.names) do
     redis.call('HSET', P .. 'h:' .. name, request.id, 's')
   end
-  redis.call('HSET', P .. 'r:' .. request.id, 'want', cjson.encode(request.want))
+  redis.call('HSET', P .. 'r:' .. request.id, 'want', request.want_text)
   pump(request.names)
 end
 return answer_granted(request)

@@ -2,11 +2,11 @@
 --
 -- KEYS[1]  prefix
 -- ARGV     names
--- Result   fences in the order of ARGV
+-- Result   fences in the order of ARGV, a line each
 -- O(names * log(names granted within the hour)).
 
 local fences = {}
 for i, name in ipairs(ARGV) do
   fences[i] = digits(tonumber(redis.call('ZSCORE', P .. 'exclusive', name) or 0))
 end
-return fences
+return table.concat(fences, '\n')

@@ -11,10 +11,12 @@ for i, id in ipairs(ARGV) do
   local request = load(id)
   if alive(request) then
     extend(request, request.lease)
-    redis.call('HSET', P .. 'r:' .. id, 'unconfirmed', '0')
+    if request.unconfirmed then
+      redis.call('HSET', P .. 'r:' .. id, 'unconfirmed', '0')
+    end
     local ms = request.lease + request.delay
-    if redis.call('PTTL', P .. 'r:' .. id) < ms + 60000 then
-      outlive(request, ms + BACKSTOP)
+    if keep(P .. 'r:' .. id, ms) then
+      keep(P .. 'ends', ms + BACKSTOP)
       for _, name in ipairs(request.names) do
         keep(P .. 'h:' .. name, ms + BACKSTOP)
       end

@@ -1,25 +1,86 @@
 """The Lua scripts of this folder, sent by their hash."""
 
 import hashlib
+import time
+from collections import deque
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from redis import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import ConnectionError, NoScriptError, ResponseError, TimeoutError  # noqa: A004 - theirs are meant
+
+PAUSES = (0.01, 0.05, 0.2)  # seconds before a command that got no reply is sent again
 
 
 @cache
 def _script(verb: str) -> tuple[str, str]:
     folder = files(__package__)
-    text = "\n".join(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("common", verb))
+    parts = (folder.joinpath(f"{part}.lua") for part in (f"{verb}.quick", "common", "queue", verb))
+    text = "\n".join(part.read_text(encoding="utf-8") for part in parts if part.is_file())
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def run(client: Redis, verb: str, prefix: str, *arguments: str) -> Any:
-    """Run the script of a verb: one round trip, two the first time a server sees it."""
-    text, digest = _script(verb)
-    try:
-        return client.evalsha(digest, 1, prefix, *arguments)
-    except NoScriptError:
-        return client.eval(text, 1, prefix, *arguments)
+class Answer(NamedTuple):
+    """What a script returned, and whether it was asked more than once because a reply was lost."""
+
+    text: bytes
+    resent: bool
+
+
+class Scripts:
+    """Runs scripts over a few connections of a client's own make.
+
+    It speaks to them directly, because `Redis.execute_command` and its pool take longer than the server does. A
+    connection that has died meanwhile shows at the next command, which is then sent again.
+    """
+
+    def __init__(self, client: Redis, prefix: str) -> None:
+        self._pool = client.connection_pool
+        self._prefix = prefix
+        self._idle: deque[Any] = deque()  # its ends can be used by many threads without a lock
+
+    def run(self, verb: str, *arguments: str) -> Answer:
+        """Run the script of a verb: one round trip, two the first time a server sees it.
+
+        A command that got no reply is sent again, which is safe: every verb carries the id of its request.
+        """
+        text, digest = _script(verb)
+        command: tuple[str | int, ...] = ("EVALSHA", digest, 1, self._prefix, *arguments)
+        pauses = list(PAUSES)
+        while True:
+            try:
+                return Answer(self._send(command), resent=len(pauses) < len(PAUSES))
+            except NoScriptError:
+                command = ("EVAL", text, 1, self._prefix, *arguments)
+            except (ConnectionError, TimeoutError):
+                if not pauses:
+                    raise
+                time.sleep(pauses.pop(0))
+
+    def close(self) -> None:
+        """Disconnect."""
+        while self._idle:
+            self._idle.pop().disconnect()
+
+    def forget(self) -> None:
+        """Leave the connections to the parent of a forked process."""
+        self._idle.clear()
+
+    def _send(self, command: Sequence[str | int]) -> bytes:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._pool.make_connection()
+        try:
+            connection.send_command(*command)
+            reply = cast("bytes", connection.read_response())
+        except ResponseError:
+            self._idle.append(connection)
+            raise
+        except BaseException:
+            connection.disconnect()  # a reply may still be on its way
+            raise
+        self._idle.append(connection)
+        return reply

@@ -1,7 +1,8 @@
 """The store of locks in Redis or Valkey."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -11,12 +12,13 @@ from redis.exceptions import RedisError, ResponseError
 from locking.errors import StoreError
 from locking.modes import LockMode
 from locking.records import Grant, Holder, LockState, Waiter, party
-from locking.redis.scripts import run
+from locking.redis.mailbox import SLICE, RedisMailbox
+from locking.redis.scripts import Answer, Scripts
 from locking.redis.url import RedisAddress
 from locking.request import Request
 from locking.store import Mailbox, OnGrants, Reply, Status
 
-SLICE = 20.0  # seconds of one blocking wait in the mailbox; below any usual idle time-out on the way
+BACKSTOP = 3_600_000  # ms that keys outlive what they describe; as in common.lua
 
 
 class RedisStore:
@@ -32,7 +34,8 @@ class RedisStore:
         self.on_grants = on_grants
         self._address = RedisAddress(url)
         self._prefix = f"{{{namespace}}}:"
-        self._client = self._address.client(socket_timeout=5.0, retries=3)
+        self._client = self._address.client(socket_timeout=5.0)
+        self._scripts = Scripts(self._client, self._prefix)
 
     def check(self) -> None:
         """Refuse a server that may evict locks or that doesn't take writes."""
@@ -43,15 +46,28 @@ class RedisStore:
                 f"Redis at {self._address} has maxmemory-policy {policy} and could evict locks;"
                 " set it to noeviction, or give locks a server of their own"
             )
-        self._run("release", "startup-check")  # a script that writes nothing but needs the right to
+        probe = Request(f"startup-check.{secrets.token_hex(8)}", {"startup-check": LockMode.SHARED}, "startup-check")
+        self.acquire(probe)  # writes, reads the time in a script, and leaves nothing
+        self.release(probe.id)
 
     def acquire(self, request: Request) -> Reply:
         """See `Store`."""
-        return self._ask("acquire", request.id, _document(request), _want(request.wants))
+        life = request.lease if request.max_hold is None else min(request.lease, request.max_hold)
+        return self._ask(
+            "acquire",
+            request.id,
+            _document(request),
+            _want(request.wants),
+            request.owner,
+            str(_ms(life)),
+            str(_ms(request.lock_delay)),
+            str(_ms(request.lease + request.lock_delay) + BACKSTOP),
+        )
 
     def release(self, request_id: str) -> bool:
-        """See `Store`."""
-        return bool(self._verb("release", request_id)[0] == b"granted")
+        """See `Store`; if a reply was lost, the first sending has released it."""
+        answer = self._run("release", request_id)
+        return self._told(answer)[0] == b"granted" or answer.resent
 
     def renew(self, request_ids: Sequence[str]) -> Sequence[float]:
         """See `Store`."""
@@ -71,11 +87,11 @@ class RedisStore:
 
     def transfer(self, request_id: str, successor: Request) -> Reply:
         """See `Store`."""
-        return self._ask("transfer", request_id, successor.id, _document(successor))
+        return self._ask("transfer", request_id, successor.id, _document(successor), successor.owner)
 
     def observe(self, names: Sequence[str]) -> Mapping[str, int]:
         """See `Store`."""
-        return dict(zip(names, map(int, self._run("observe", *names)), strict=True))
+        return dict(zip(names, map(int, self._run("observe", *names).text.split(b"\n")), strict=True))
 
     def holders(self, name: str) -> Sequence[Holder]:
         """See `Store`."""
@@ -108,19 +124,21 @@ class RedisStore:
 
     def open_mailbox(self, address: str) -> Mailbox:
         """See `Store`."""
-        client = self._address.client(socket_timeout=SLICE + 5.0, retries=0)
+        client = self._address.client(socket_timeout=SLICE + 5.0)
         return RedisMailbox(client, self._client, f"{self._prefix}m:{address}", self._named_errors)
 
     def after_fork(self) -> None:
-        """See `Store`; redis-py's pool sees a fork by itself."""
+        """See `Store`; the client's own pool sees a fork by itself."""
+        self._scripts.forget()
 
     def close(self) -> None:
         """See `Store`."""
+        self._scripts.close()
         self._client.close()
         self._client.connection_pool.disconnect()
 
     def _show(self, *name: str) -> tuple[Sequence[Holder], Sequence[Waiter]]:
-        shown = json.loads(self._run("show", *name))
+        shown = json.loads(self._run("show", *name).text)
         return _holders(shown["holders"]), [_waiter(row) for row in shown["waiters"]]
 
     def _ask(self, verb: str, *arguments: str) -> Reply:
@@ -138,51 +156,30 @@ class RedisStore:
         )
 
     def _verb(self, verb: str, *arguments: str) -> Sequence[bytes]:
-        reply = self._run(verb, *arguments)
-        if reply[1]:
-            self.on_grants([Grant(*fields) for fields in json.loads(reply[1])])
-        return cast("Sequence[bytes]", reply)
+        return self._told(self._run(verb, *arguments))
 
-    def _run(self, verb: str, *arguments: str) -> Any:
-        with self._named_errors():
-            return run(self._client, verb, self._prefix, *arguments)
+    def _told(self, answer: Answer) -> Sequence[bytes]:
+        """The lines of an answer, after the grants in it were told on."""
+        lines = answer.text.split(b"\n")
+        if lines[1]:
+            self.on_grants([_grant(row) for row in json.loads(lines[1])])
+        return lines
+
+    def _run(self, verb: str, *arguments: str) -> Answer:
+        try:
+            return self._scripts.run(verb, *arguments)
+        except RedisError as error:
+            raise self._named(error) from error
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
         try:
             yield
         except RedisError as error:
-            raise StoreError(f"locks in Redis at {self._address}: {error}; {_advice(error)}") from error
+            raise self._named(error) from error
 
-
-class RedisMailbox:
-    """A list in Redis on which a process hears of its grants."""
-
-    def __init__(self, client: Redis, sender: Redis, key: str, named_errors: Callable[[], Any]) -> None:
-        self._client = client
-        self._sender = sender
-        self._key = key
-        self._named_errors = named_errors
-
-    def receive(self, timeout: float) -> Sequence[str]:
-        """See `Mailbox`."""
-        with self._named_errors():
-            reply = self._client.blpop([self._key], timeout=min(timeout, SLICE))
-        request_id = cast("tuple[bytes, bytes] | None", reply)
-        return [request_id[1].decode()] if request_id else []
-
-    def wake(self) -> None:
-        """See `Mailbox`."""
-        with self._named_errors():
-            pipeline = self._sender.pipeline()
-            pipeline.rpush(self._key, "")
-            pipeline.pexpire(self._key, 60_000)
-            pipeline.execute()
-
-    def close(self) -> None:
-        """See `Mailbox`."""
-        self._client.close()
-        self._client.connection_pool.disconnect()
+    def _named(self, error: RedisError) -> StoreError:
+        return StoreError(f"locks in Redis at {self._address}: {error}; {_advice(error)}")
 
 
 def _eviction_policy(client: Redis) -> str:
@@ -195,35 +192,38 @@ def _eviction_policy(client: Redis) -> str:
 
 def _advice(error: RedisError) -> str:
     text = str(error)
-    if text.startswith("READONLY"):
+    if "read only replica" in text:
         return "this is a replica: give the address of the primary, or a sentinel:// address"
-    if "OOM" in text:
+    if "maxmemory" in text:
         return "its memory is full: raise maxmemory, or give locks a server of their own"
     if text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
         return "check user and password in the address"
     return "check that the server runs and that the address is right"
 
 
+_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def _document(request: Request) -> str:
     document: dict[str, Any] = {
-        "owner": request.owner,
         "session": request.session,
-        "info": request.info,
+        "info": _json({**request.info, "priority": request.priority}),
         "lease": _ms(request.lease),
         "delay": _ms(request.lock_delay),
         "mailbox": request.mailbox,
         "patience": _ms(request.patience),
         "provisional": _ms(request.provisional),
         "priority": max(min(request.priority, 10**15), -(10**15)),
-        "label": str(request.priority),
     }
-    optional: dict[str, Any] = {
-        "wait": request.wait,
-        "some": request.at_least,
-        "ageing": request.ageing and request.ageing * 1e6,
-        "hold": request.max_hold and _ms(request.max_hold),
-    }
-    return json.dumps(document | {key: value for key, value in optional.items() if value}, separators=(",", ":"))
+    if request.wait:
+        document["wait"] = True
+    if request.at_least:
+        document["some"] = request.at_least
+    if request.ageing is not None:
+        document["ageing"] = request.ageing * 1e6
+    if request.max_hold is not None:
+        document["hold"] = _ms(request.max_hold)
+    return _json(document)
 
 
 def _ms(seconds: float) -> int:
@@ -234,7 +234,7 @@ def _want(wants: Mapping[str, LockMode]) -> str:
     want: dict[str, list[str]] = {}
     for name, mode in wants.items():
         want.setdefault(mode.letter, []).append(name)
-    return json.dumps(want, separators=(",", ":"))
+    return _json(want)
 
 
 def _wants(want: bytes) -> dict[str, LockMode]:
@@ -246,8 +246,14 @@ def _holders(rows: Sequence[Sequence[Any]]) -> list[Holder]:
     return [_holder(row) for row in rows]
 
 
+def _grant(row: Sequence[str]) -> Grant:
+    request, owner, info_text, mailbox = row
+    return Grant(request, owner, json.loads(info_text)["task"], mailbox)
+
+
 def _holder(row: Sequence[Any]) -> Holder:
-    name, mode, owner, info, fence, age, left = row
+    name, mode, owner, info_text, fence, age, left = row
+    info = json.loads(info_text)
     return Holder(
         name=name,
         mode=LockMode.of_letter(mode),
@@ -260,13 +266,14 @@ def _holder(row: Sequence[Any]) -> Holder:
 
 
 def _waiter(row: Sequence[Any]) -> Waiter:
-    name, mode, owner, info, label, position, age = row
+    name, mode, owner, info_text, position, age = row
+    info = json.loads(info_text)
     return Waiter(
         name=name,
         mode=LockMode.of_letter(mode),
         owner=owner,
         **party(info),
-        priority=int(label),
+        priority=info["priority"],
         position=position,
         age=age / 1000,
     )

@@ -3,7 +3,8 @@
 -- KEYS[1]  prefix
 -- ARGV[1]  request id of the present holder
 -- ARGV[2]  request id of the next holder
--- ARGV[3]  the next holder, JSON as in acquire
+-- ARGV[3]  how, JSON as in acquire
+-- ARGV[4]  the next owner
 -- Result   granted, grants, fence, ms left, want | lost, grants, {}
 -- O(names).
 
@@ -21,14 +22,12 @@ successor.hold, successor.delay = request.hold, request.delay
 for _, name in ipairs(request.names) do
   redis.call('HDEL', P .. 'h:' .. name, request.id)
   redis.call('HSET', P .. 'h:' .. name, ARGV[2], request.modes[name])
-  keep(P .. 'h:' .. name, successor.lease + request.delay + BACKSTOP)
+  keep(P .. 'h:' .. name, successor.lease + request.delay)
 end
 redis.call('RENAME', P .. 'r:' .. request.id, P .. 'r:' .. ARGV[2])
-redis.call('HSET', P .. 'r:' .. ARGV[2], 'doc', cjson.encode(successor))
+redis.call('HSET', P .. 'r:' .. ARGV[2], 'doc', cjson.encode(successor), 'owner', ARGV[4])
 redis.call('ZREM', P .. 'ends', request.id)
-redis.call('SREM', P .. 'o:' .. request.owner, request.id)
-redis.call('SADD', P .. 'o:' .. successor.owner, ARGV[2])
-request.id, request.owner = ARGV[2], successor.owner
+request.id = ARGV[2]
 extend(request, successor.lease)
-outlive(request, successor.lease + request.delay + BACKSTOP)
+outlive(request, successor.lease + request.delay)
 return answer_granted(request)

@@ -1,11 +1,12 @@
 """From an address to a Redis client: redis, rediss, unix, redis+socket and sentinel."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from redis import ConnectionPool, Redis
-from redis.backoff import ExponentialBackoff
+from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -24,10 +25,8 @@ class RedisAddress:
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
-    def client(self, *, socket_timeout: float, retries: int) -> Redis:
-        """A client of its own pool.
-
-        Retrying is safe: every verb carries the id of its request.
+    def client(self, *, socket_timeout: float) -> Redis:
+        """A client of its own pool that doesn't send again by itself.
 
         Raises:
             InvalidRequest: The address can't be read.
@@ -35,7 +34,7 @@ class RedisAddress:
         options: dict[str, Any] = {
             "socket_timeout": socket_timeout,
             "socket_connect_timeout": 5.0,
-            "retry": Retry(ExponentialBackoff(cap=0.2, base=0.01), retries),
+            "retry": Retry(NoBackoff(), 0),
         }
         try:
             if self.url.startswith("sentinel:"):
@@ -47,11 +46,14 @@ class RedisAddress:
 
 def _plain(url: str) -> str:
     """`url` as redis-py writes it: kombu's `redis+socket:///path?virtual_host=1` is its `unix:///path?db=1`."""
-    if not url.startswith("redis+socket:"):
-        return url
     parts = urlsplit(url)
+    if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", parts.path):
+        raise ValueError(f"a database is a number, not {parts.path[1:]!r}")  # redis-py would take 0 instead
+    if parts.scheme != "redis+socket":
+        return url
     query = {("db" if key == "virtual_host" else key): value for key, value in parse_qsl(parts.query)}
-    return SplitResult("unix", parts.netloc, parts.path, urlencode(query), "").geturl()
+    login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+    return f"unix://{login}{parts.path}?{urlencode(query)}"
 
 
 def _sentinel(url: str, options: dict[str, Any]) -> Redis:

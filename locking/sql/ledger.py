@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, literal, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from locking.modes import LockMode
@@ -26,28 +26,28 @@ class Ledger:
     def __init__(self, tables: Schema) -> None:
         self._tables = tables
 
-    def open(self, connection: Connection, names: set[str]) -> Picture:
-        """Lock the rows of `names`, in order, and see who is on them; the dead are taken out first.
+    def open(self, connection: Connection, names: set[str], more: set[str]) -> Picture:
+        """Lock the rows of `names` and `more`, in order, and see who is on them; the dead are taken out first.
 
-        `names` grows by those of waiters in the way, and the transaction starts anew with them: a waiter can only be
-        judged under the locks of all its names.
+        A waiter can only be judged under the locks of all its names: where some are missing, `more` grows by them and
+        the transaction starts anew.
         """
-        fences = self._lock(connection, sorted(names))
-        now, entries = self._read(connection, sorted(names))
-        missing = {
-            name for entry in entries.values() if entry.queues and names & entry.modes.keys() for name in entry.modes
-        }
-        if not missing <= names:
-            names |= missing
+        locked = names | more
+        fences = self._lock(connection, sorted(locked))
+        now, entries = self._read(connection, sorted(locked))
+        for entry in entries.values():
+            if entry.queues and names & entry.modes.keys():
+                more.update(entry.modes)
+        if not more <= locked:
             raise Again
         picture = Picture(now, fences, entries)
         picture.sweep()
         return picture
 
-    def names_of(self, connection: Connection, request_ids: Sequence[str]) -> set[str]:
+    def names_of(self, connection: Connection, ids: Sequence[str] | Select[str]) -> set[str]:
         """The names of some requests."""
         claims = self._tables.claims
-        return set(connection.scalars(select(claims.c.name).where(claims.c.request.in_(request_ids))))
+        return set(connection.scalars(select(claims.c.name).where(claims.c.request.in_(ids))))
 
     def show(self, connection: Connection, name: str | None = None) -> tuple[float, Sequence[Entry]]:
         """The time, and everybody on `name` or on any name, unlocked."""
@@ -57,9 +57,8 @@ class Ledger:
     def write(self, connection: Connection, picture: Picture) -> None:
         """Write what was decided, and tell the granted where the database can."""
         self._delete(connection, sorted(picture.removed))
-        known = self._known(connection, sorted(picture.changed))
-        for request_id, entry in sorted(picture.changed.items()):
-            (self._update if request_id in known else self._insert)(connection, entry)
+        for _, entry in sorted(picture.changed.items()):
+            (self._update if entry.stored else self._insert)(connection, entry)
         for entry in picture.fenced:
             self._raise_fences(connection, entry)
         if connection.dialect.name == "postgresql":
@@ -109,23 +108,19 @@ class Ledger:
                 entry.modes[row.name] = LockMode.of_letter(row.mode)
         return now, entries
 
-    def _known(self, connection: Connection, ids: Sequence[str]) -> set[str]:
-        requests = self._tables.requests
-        return set(connection.scalars(select(requests.c.id).where(requests.c.id.in_(ids)))) if ids else set()
-
     def _delete(self, connection: Connection, ids: Sequence[str]) -> None:
         if ids:
             connection.execute(delete(self._tables.claims).where(self._tables.claims.c.request.in_(ids)))
             connection.execute(delete(self._tables.requests).where(self._tables.requests.c.id.in_(ids)))
 
     def _insert(self, connection: Connection, entry: Entry) -> None:
-        connection.execute(insert(self._tables.requests).values(id=entry.id, **_values(entry)))
+        connection.execute(insert(self._tables.requests).values(id=entry.id, **values_of(entry)))
         rows = [{"name": name, "request": entry.id, "mode": mode.letter} for name, mode in sorted(entry.modes.items())]
         connection.execute(insert(self._tables.claims), rows)
 
     def _update(self, connection: Connection, entry: Entry) -> None:
         requests, claims = self._tables.requests, self._tables.claims
-        connection.execute(update(requests).where(requests.c.id == entry.id).values(**_values(entry)))
+        connection.execute(update(requests).where(requests.c.id == entry.id).values(**values_of(entry)))
         for mode, names in _by_mode(entry.modes).items():
             connection.execute(
                 update(claims).where(claims.c.request == entry.id, claims.c.name.in_(names)).values(mode=mode.letter)
@@ -155,11 +150,16 @@ def _by_mode(modes: Mapping[str, LockMode]) -> Mapping[LockMode, Sequence[str]]:
 def _entry(row: Row[Any]) -> Entry:
     facts = row._mapping  # noqa: SLF001 - the documented way to read a row by column name
     return Entry(
-        id=facts["id"], info=json.loads(facts["info"]), modes={}, **{column: facts[column] for column in _COLUMNS}
+        id=facts["id"],
+        info=json.loads(facts["info"]),
+        modes={},
+        stored=True,
+        **{column: facts[column] for column in _COLUMNS},
     )
 
 
-def _values(entry: Entry) -> dict[str, Any]:
+def values_of(entry: Entry) -> dict[str, Any]:
+    """The columns of a request's row, but its id."""
     return {"info": json.dumps(entry.info), **{column: getattr(entry, column) for column in _COLUMNS}}
 
 

@@ -11,6 +11,7 @@ from locking.sql.engine import transact
 from locking.sql.ledger import channel
 
 SLICE = 20.0  # seconds of one wait
+TRIAL = 2.0  # seconds within which a message to oneself has to arrive
 
 
 class PostgresMailbox:
@@ -24,7 +25,7 @@ class PostgresMailbox:
 
     @classmethod
     def open(cls, engine: Engine, address: str) -> "PostgresMailbox | None":
-        """Listen from now on; None where the database or its driver can't tell."""
+        """Listen from now on; None where the database, its driver or a pooler on the way can't tell."""
         if engine.dialect.name != "postgresql" or engine.driver != "psycopg":
             return None
         try:
@@ -35,7 +36,12 @@ class PostgresMailbox:
             driver.execute(f'LISTEN "{channel(address)}"')
         except (SQLAlchemyError, _driver_error(engine)) as error:
             raise StoreError(f"can't listen for grants of locks: {error}") from error
-        return cls(engine, connection, driver, address)
+        mailbox = cls(engine, connection, driver, address)
+        mailbox.wake()
+        if mailbox.receive(TRIAL):
+            return mailbox
+        mailbox.close()  # behind a pooler that shares connections nothing ever arrives
+        return None
 
     def receive(self, timeout: float) -> Sequence[str]:
         """See `Mailbox`."""

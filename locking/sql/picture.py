@@ -11,7 +11,7 @@ FRONT = -1e300  # the score of an upgrade: before everybody; MySQL knows no infi
 
 @dataclass(slots=True)
 class Entry:
-    """A request as it stands in the store: a holder, a waiter, or (upgrading) both."""
+    """A request: a holder, a waiter, or (upgrading) both; `stored` once it has its row."""
 
     id: str
     state: str
@@ -31,6 +31,7 @@ class Entry:
     arrival: float = 0.0
     score: float = 0.0
     unconfirmed: bool = False
+    stored: bool = False
 
     @property
     def holds(self) -> bool:

@@ -1,18 +1,20 @@
 """The store of locks in SQL."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Connection, case, null, select, update
+from sqlalchemy import Connection, Select, case, null, select, update
 
 from locking.modes import LockMode
-from locking.records import Grant, Holder, LockState, Waiter, party
+from locking.records import Grant, Holder, LockState, Waiter
 from locking.request import Request
 from locking.sql.engine import make_engine, transact
 from locking.sql.ledger import Ledger, names_in
 from locking.sql.mailbox import PostgresMailbox
 from locking.sql.picture import FRONT, Entry, Picture
+from locking.sql.quick import quick_grant
 from locking.sql.schema import schema
+from locking.sql.telling import granted, holders_on, obstacles, waiters_on
 from locking.sql.time import server_now
 from locking.store import Mailbox, OnGrants, Reply, Status
 
@@ -33,6 +35,7 @@ class SqlStore:
         self._engine = make_engine(url)
         self._tables = schema(namespace)
         self._ledger = Ledger(self._tables)
+        self._quick = quick_grant(self._engine, self._tables)
 
     def check(self) -> None:
         """Make the tables where they are missing."""
@@ -40,25 +43,27 @@ class SqlStore:
 
     def acquire(self, request: Request) -> Reply:
         """See `Store`."""
+        if self._quick and (reply := self._quick.grant(_asker(request))):
+            return reply
 
         def decide(picture: Picture) -> Reply:
             if known := picture.entries.get(request.id):
                 return self._ask_again(picture, known)
             return self._ask(picture, request)
 
-        return self._on_names(set(request.wants), decide)
+        return self._on_names(request.wants, decide, Reply(Status.BUSY))
 
     def _ask_again(self, picture: Picture, known: Entry) -> Reply:
         if known.state == "waiting":
             known.ends = picture.now + known.patience
             picture.changed[known.id] = known
-            return _obstacles(picture, known, Status.WAITING)
+            return obstacles(picture, known, Status.WAITING)
         if not known.alive(picture.now):
             return Reply(Status.LOST)
         if known.unconfirmed:
             known.unconfirmed = False
             picture.extend(known, known.lease)
-        return _granted(picture, known)
+        return granted(picture, known)
 
     def _ask(self, picture: Picture, request: Request) -> Reply:
         asker = _asker(request)
@@ -67,11 +72,11 @@ class SqlStore:
             asker.modes = {name: mode for name, mode in request.wants.items() if picture.free(asker, name)}
             if len(asker.modes) < request.at_least:
                 asker.modes = dict(request.wants)
-                return _obstacles(picture, asker, Status.BUSY)
+                return obstacles(picture, asker, Status.BUSY)
         elif not picture.grantable(asker):
             return self._refuse_or_queue(picture, asker, request)
         picture.grant(asker, asker.lease)
-        return _granted(picture, asker)
+        return granted(picture, asker)
 
     def _refuse_or_queue(self, picture: Picture, asker: Entry, request: Request) -> Reply:
         same = any(
@@ -80,10 +85,10 @@ class SqlStore:
             for entry in picture.on(name)
         )
         if same or not request.wait:
-            return _obstacles(picture, asker, Status.HELD if same else Status.BUSY)
+            return obstacles(picture, asker, Status.HELD if same else Status.BUSY)
         asker.ends = picture.now + asker.patience
         picture.entries[asker.id] = picture.changed[asker.id] = asker
-        return _obstacles(picture, asker, Status.WAITING)
+        return obstacles(picture, asker, Status.WAITING)
 
     def release(self, request_id: str) -> bool:
         """See `Store`."""
@@ -134,9 +139,9 @@ class SqlStore:
             if entry is None or not entry.alive(picture.now):
                 return Reply(Status.LOST)
             if LockMode.SHARED not in entry.modes.values():
-                return _granted(picture, entry)
+                return granted(picture, entry)
             if entry.state == "upgrading":
-                return _obstacles(picture, entry, Status.WAITING)
+                return obstacles(picture, entry, Status.WAITING)
             return self._try_upgrade(picture, entry, wait=wait)
 
         return self._on_requests([request_id], decide, Reply(Status.LOST))
@@ -146,11 +151,11 @@ class SqlStore:
         entry.state, entry.score, entry.arrival = "upgrading", FRONT, picture.now
         if another or not wait or not any(picture.holders_against(entry, name) for name in entry.modes):
             if another or any(picture.holders_against(entry, name) for name in entry.modes):
-                return _obstacles(picture, entry, Status.CONFLICT if another else Status.BUSY)
+                return obstacles(picture, entry, Status.CONFLICT if another else Status.BUSY)
             picture.grant(entry, entry.lease)
-            return _granted(picture, entry)
+            return granted(picture, entry)
         picture.changed[entry.id] = entry
-        return _obstacles(picture, entry, Status.WAITING)
+        return obstacles(picture, entry, Status.WAITING)
 
     def withdraw(self, request_id: str) -> Reply:
         """See `Store`."""
@@ -160,8 +165,8 @@ class SqlStore:
             if entry is None or not entry.alive(picture.now):
                 return Reply(Status.LOST)
             if LockMode.SHARED not in entry.modes.values():
-                return _granted(picture, entry)
-            told = _obstacles(picture, entry, Status.BUSY)
+                return granted(picture, entry)
+            told = obstacles(picture, entry, Status.BUSY)
             if entry.state == "upgrading":
                 entry.state = "held"
                 picture.changed[entry.id] = entry
@@ -181,7 +186,7 @@ class SqlStore:
                 entry.modes = dict.fromkeys(entry.modes, LockMode.SHARED)
                 picture.changed[entry.id] = entry
                 picture.pump(entry.modes)
-            return _granted(picture, entry)
+            return granted(picture, entry)
 
         return self._on_requests([request_id], decide, Reply(Status.LOST))
 
@@ -191,7 +196,7 @@ class SqlStore:
         def decide(picture: Picture) -> Reply:
             done, entry = picture.entries.get(successor.id), picture.entries.get(request_id)
             if done is not None and done.alive(picture.now):
-                return _granted(picture, done)
+                return granted(picture, done)
             if entry is None or not entry.alive(picture.now) or entry.state != "held":
                 return Reply(Status.LOST)
             picture.remove(entry)
@@ -200,7 +205,7 @@ class SqlStore:
             heir.max_hold, heir.lock_delay = entry.max_hold, entry.lock_delay
             picture.entries[heir.id] = heir
             picture.extend(heir, heir.lease)
-            return _granted(picture, heir)
+            return granted(picture, heir)
 
         return self._on_requests([request_id, successor.id], decide, Reply(Status.LOST))
 
@@ -218,18 +223,18 @@ class SqlStore:
     def holders(self, name: str) -> Sequence[Holder]:
         """See `Store`."""
         now, entries = transact(self._engine, lambda connection: self._ledger.show(connection, name))
-        return _holders(entries, name, now)
+        return holders_on(entries, name, now)
 
     def waiters(self, name: str) -> Sequence[Waiter]:
         """See `Store`."""
         now, entries = transact(self._engine, lambda connection: self._ledger.show(connection, name))
-        return _waiters(entries, name, now)
+        return waiters_on(entries, name, now)
 
     def list(self) -> Sequence[LockState]:
         """See `Store`."""
         now, entries = transact(self._engine, self._ledger.show)
         return [
-            LockState(name, tuple(_holders(entries, name, now)), tuple(_waiters(entries, name, now)))
+            LockState(name, tuple(holders_on(entries, name, now)), tuple(waiters_on(entries, name, now)))
             for name in names_in(entries)
         ]
 
@@ -238,30 +243,29 @@ class SqlStore:
 
         def decide(picture: Picture) -> Sequence[Holder]:
             broken = [entry for entry in picture.on(name) if entry.holds]
-            told = _holders(broken, name, picture.now)
+            told = holders_on(broken, name, picture.now)
             for entry in broken:
                 picture.remove(entry)
             picture.pump(names_in(broken))
             return told
 
-        return self._on_requests_on(name, decide)
+        here = select(self._tables.claims.c.request).where(self._tables.claims.c.name == name)
+        return self._on_requests(here, decide, ())
 
     def reap(self, owner: str) -> int:
         """See `Store`."""
         table = self._tables.requests
 
         def decide(picture: Picture) -> int:
-            theirs = [entry for entry in picture.entries.values() if entry.owner == owner]
-            held = [entry for entry in theirs if entry.alive(picture.now)]
-            for entry in theirs:
+            entries = [entry for entry in picture.entries.values() if entry.owner == owner]
+            held = [entry for entry in entries if entry.alive(picture.now)]
+            for entry in entries:
                 _end_uncleanly(picture, entry)
-            picture.pump(names_in(theirs))
+            picture.pump(names_in(entries))
             return len(held)
 
-        def work(connection: Connection) -> Sequence[str]:
-            return connection.scalars(select(table.c.id).where(table.c.owner == owner).order_by(table.c.id)).all()
-
-        return self._on_requests(transact(self._engine, work), decide, 0)
+        theirs = select(table.c.id).where(table.c.owner == owner)
+        return self._on_requests(theirs, decide, 0)
 
     def open_mailbox(self, address: str) -> Mailbox | None:
         """See `Store`; only PostgreSQL tells."""
@@ -275,28 +279,30 @@ class SqlStore:
         """See `Store`."""
         self._engine.dispose()
 
-    def _on_requests(self, request_ids: Sequence[str], decide: Callable[[Picture], T], otherwise: T) -> T:
+    def _on_requests(self, ids: Sequence[str] | Select[str], decide: Callable[[Picture], T], otherwise: T) -> T:
         """Decide under the locks of all names of some requests; `otherwise` if there are none."""
-        names = transact(self._engine, lambda connection: self._ledger.names_of(connection, request_ids))
-        return self._on_names(names, decide) if names else otherwise
+        return self._decide(lambda connection: self._ledger.names_of(connection, ids), decide, otherwise)
 
-    def _on_requests_on(self, name: str, decide: Callable[[Picture], T]) -> T:
-        """Decide under the locks of all names of the requests on a name."""
-        _, entries = transact(self._engine, lambda connection: self._ledger.show(connection, name))
-        return self._on_names({name, *names_in(entries)}, decide)
+    def _on_names(self, names: Iterable[str], decide: Callable[[Picture], T], otherwise: T) -> T:
+        """Decide under the locks of `names`."""
+        return self._decide(lambda _: set(names), decide, otherwise)
 
-    def _on_names(self, names: set[str], decide: Callable[[Picture], T]) -> T:
-        """Decide under the locks of `names`, in one transaction; then tell whom it granted what."""
+    def _decide(self, find: Callable[[Connection], set[str]], decide: Callable[[Picture], T], otherwise: T) -> T:
+        """Find names, lock them, decide and write, in one transaction; then tell whom it granted what."""
+        more: set[str] = set()
 
         def work(connection: Connection) -> tuple[T, Sequence[Entry]]:
-            picture = self._ledger.open(connection, names)
+            names = find(connection)
+            if not names:
+                return otherwise, ()
+            picture = self._ledger.open(connection, names, more)
             decided = decide(picture)
             self._ledger.write(connection, picture)
             return decided, picture.granted
 
-        decided, granted = transact(self._engine, work)
-        if granted:
-            self.on_grants([Grant(entry.id, entry.owner, entry.info.get("task"), entry.mailbox) for entry in granted])
+        decided, others = transact(self._engine, work)
+        if others:
+            self.on_grants([Grant(entry.id, entry.owner, entry.info.get("task"), entry.mailbox) for entry in others])
         return decided
 
 
@@ -317,61 +323,9 @@ def _asker(request: Request) -> Entry:
     )
 
 
-def _granted(picture: Picture, entry: Entry) -> Reply:
-    return Reply(Status.GRANTED, entry.fence, entry.ends - picture.now, dict(sorted(entry.modes.items())))
-
-
-def _obstacles(picture: Picture, asker: Entry, status: Status) -> Reply:
-    """Who stands in the way of `asker`, how many wait for its names, and when it should ask again."""
-    against = [(holder, name) for name in asker.modes for holder in picture.holders_against(asker, name)]
-    behind = any(picture.queue_against(asker, name) for name in asker.modes)
-    waiters = {entry.id for name in asker.modes for entry in picture.queue(name)} - {asker.id}
-    ends = [holder.ends + holder.lock_delay - picture.now for holder, _ in against]
-    return Reply(
-        status,
-        holders=[_holder(holder, name, picture.now) for holder, name in against],
-        waiters=len(waiters),
-        retry_after=asker.patience / 2 if behind else min([*ends, asker.patience / 2]),
-        behind=behind,
-    )
-
-
 def _end_uncleanly(picture: Picture, entry: Entry) -> None:
     if entry.alive(picture.now) and entry.lock_delay:
         entry.state, entry.ends = "held", picture.now
         picture.changed[entry.id] = entry
     elif entry.alive(picture.now) or not entry.holds:
         picture.remove(entry)
-
-
-def _holders(entries: Sequence[Entry], name: str, now: float) -> Sequence[Holder]:
-    return [_holder(entry, name, now) for entry in entries if entry.holds and name in entry.modes]
-
-
-def _holder(entry: Entry, name: str, now: float) -> Holder:
-    return Holder(
-        name=name,
-        mode=entry.modes[name],
-        owner=entry.owner,
-        **party(entry.info),
-        fence=entry.fence,
-        age=now - entry.since,
-        lease_left=entry.ends - now,
-    )
-
-
-def _waiters(entries: Sequence[Entry], name: str, now: float) -> Sequence[Waiter]:
-    queue = sorted((entry for entry in entries if entry.queues and name in entry.modes), key=lambda entry: entry.place)
-    return [_waiter(entry, name, position, now) for position, entry in enumerate(queue)]
-
-
-def _waiter(entry: Entry, name: str, position: int, now: float) -> Waiter:
-    return Waiter(
-        name=name,
-        mode=entry.asks(name),
-        owner=entry.owner,
-        **party(entry.info),
-        priority=entry.info.get("priority", 0),
-        position=position,
-        age=now - entry.arrival,
-    )

@@ -10,6 +10,7 @@ from tasks.cli.errors import explained
 
 #: Where each command lives; it is imported only when it is called, so that ``--help`` is quick.
 COMMANDS: Mapping[str, str] = {
+    "bench": "tasks.cli.bench:bench",
     "db": "tasks.cli.db:db",
     "demo": "tasks.cli.demo:demo",
     "doctor": "tasks.cli.doctor:doctor",

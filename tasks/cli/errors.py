@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import click
-import redis
-from kombu.exceptions import OperationalError as BrokerError
-from kombu.utils.url import maybe_sanitize_url
 
 from locking import LockError, ResourceLocked, StoreError
 from partitioning import PartitioningError
 from tasks import settings
+from tasks.admission import SILENCE
 from tasks.drivers import DriverError
-from tasks.errors import FleetringError
+from tasks.errors import BrokerUnreachable, FleetringError
 from tasks.inventory import DatabaseUnreachable, InventoryError
 
 #: Exit statuses. 2 is also click's for a wrong option.
@@ -34,18 +31,9 @@ def explained() -> Iterator[None]:
         yield
     except ResourceLocked as error:
         raise failure(str(error), LOCKED) from error
-    except (DatabaseUnreachable, StoreError) as error:
+    except (BrokerUnreachable, DatabaseUnreachable, StoreError) as error:
         raise failure(str(error), UNREACHABLE) from error
-    except (redis.ConnectionError, redis.TimeoutError, BrokerError) as error:
-        raise failure(_broker_is_silent(error), UNREACHABLE) from error
+    except SILENCE as error:
+        raise failure(str(BrokerUnreachable(settings.current().broker_url, error)), UNREACHABLE) from error
     except (FleetringError, InventoryError, DriverError, LockError, PartitioningError) as error:
         raise failure(str(error), WRONG_INPUT) from error
-
-
-def _broker_is_silent(error: Exception) -> str:
-    address = maybe_sanitize_url(settings.current().broker_url)
-    scheme = urlsplit(address).scheme
-    return (
-        f"the broker {address} does not answer: {error}. Start {scheme} there, or a private one with `fleetring up`, "
-        "or change the setting broker_url (FLEETRING_BROKER_URL)"
-    )

@@ -21,8 +21,8 @@ def import_inventory(file: Path, *kinds: Kind) -> dict[Kind, Imported]:
         app.runtime.database,
         file,
         kinds or frozenset(Kind),
-        node_drivers=node_drivers.names(),
-        subcloud_drivers=subcloud_drivers.names(),
+        node_drivers=node_drivers,
+        subcloud_drivers=subcloud_drivers,
     )
 
 

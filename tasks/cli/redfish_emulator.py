@@ -17,7 +17,7 @@ _STOP_TIMEOUT = 5.0
 
 
 class EmulatorError(Exception):
-    """The emulator does not start."""
+    """The emulator does not start; the message says why."""
 
 
 class RedfishEmulator:
@@ -66,8 +66,9 @@ class RedfishEmulator:
         """Start the emulator and return when it answers.
 
         Raises:
-            EmulatorError: when it does not within 20 seconds, with the end of its log.
+            EmulatorError: when the port is taken, or when it does not answer within 20 seconds.
         """
+        self._claim_port()
         self._directory.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "sushy_tools.emulator.main", "--fake", "--config", str(self._write_config())]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SUSHY_EMULATOR_")}
@@ -103,6 +104,14 @@ class RedfishEmulator:
 
     def __exit__(self, *_exc_info: object) -> None:
         self.stop()
+
+    def _claim_port(self) -> None:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", self._port))
+            except OSError as error:
+                raise EmulatorError(f"the Redfish emulator cannot have port {self._port}: {error.strerror}") from error
 
     def _write_config(self) -> Path:
         settings: dict[str, object] = {

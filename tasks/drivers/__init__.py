@@ -2,6 +2,7 @@
 
 from tasks.drivers.base import BootDevice, Guard, NodeDriver, PowerState, SubcloudDriver, SyncReport
 from tasks.drivers.credentials import Credential, Credentials
+from tasks.drivers.driver_info import DriverInfo
 from tasks.drivers.errors import (
     CredentialsFileError,
     CredentialsMissing,
@@ -23,6 +24,7 @@ __all__ = [
     "CredentialsFileError",
     "CredentialsMissing",
     "DriverError",
+    "DriverInfo",
     "DriverNotLoaded",
     "DriverRejected",
     "DriverTimeout",

@@ -4,12 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import Any, ClassVar, Self
 
 from tasks.drivers.credentials import Credentials
-from tasks.drivers.errors import InvalidDriverInfo
+from tasks.drivers.driver_info import DriverInfo
 
 Guard = Callable[[], object]
 """Called before each request that changes the other side; it raises when the caller may no longer change it."""
@@ -37,28 +35,6 @@ class BootDevice(StrEnum):
     BIOS = "bios"
 
 
-class DriverInfo(BaseModel):
-    """Base of the models that drivers check their driver_info with; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @classmethod
-    def of(cls, target: str, driver_info: Mapping[str, Any]) -> Self:
-        """Check a driver_info.
-
-        Raises:
-            InvalidDriverInfo: naming every key that is missing, unknown or wrong.
-        """
-        try:
-            return cls.model_validate(dict(driver_info))
-        except ValidationError as error:
-            mistakes = (
-                f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
-                for mistake in error.errors(include_url=False, include_input=False)
-            )
-            raise InvalidDriverInfo(target, "", "driver_info is wrong: " + ", ".join(mistakes)) from None
-
-
 def unguarded() -> None:
     """The guard of a caller who needs none."""
 
@@ -77,6 +53,9 @@ class NodeDriver(ABC):
     Raises:
         InvalidDriverInfo: when driver_info is not what the driver needs.
     """
+
+    Info: ClassVar[type[DriverInfo]]
+    """What the driver's driver_info must look like."""
 
     def __init__(
         self,
@@ -182,6 +161,9 @@ class SubcloudDriver(ABC):
     Raises:
         InvalidDriverInfo: when driver_info is not what the driver needs.
     """
+
+    Info: ClassVar[type[DriverInfo]]
+    """What the driver's driver_info must look like."""
 
     def __init__(
         self,

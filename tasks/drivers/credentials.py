@@ -83,18 +83,15 @@ def _read(path: Path) -> dict[str, Credential]:
     except OSError as error:
         raise CredentialsFileError(str(path), "", f"cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        places = {".".join(map(str, mistake["loc"])) + ": " + mistake["msg"] for mistake in _mistakes(error)}
-        raise CredentialsFileError(str(path), "", "is malformed: " + ", ".join(sorted(places))) from None
-
-
-def _mistakes(error: ValidationError) -> Any:
-    return error.errors(include_url=False, include_input=False)
+        mistakes = error.errors(include_url=False, include_input=False)
+        told = sorted(f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in mistakes)
+        raise CredentialsFileError(str(path), "", "is malformed: " + ", ".join(told)) from None
 
 
 def _parse(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         return tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except (tomllib.TOMLDecodeError, yaml.YAMLError):
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError):
         # The parser's own message quotes the line, and the line may hold a password.
         raise CredentialsFileError(str(path), "", "is neither legal YAML nor TOML") from None

@@ -40,6 +40,8 @@ class FakeNodeInfo(FakeInfo):
 class FakeNodeDriver(NodeDriver):
     """A machine that exists in a file or in memory; it begins powered off. driver_info is that of `FakeNodeInfo`."""
 
+    Info = FakeNodeInfo
+
     def _configure(self, driver_info: Mapping[str, Any]) -> None:
         self._info = FakeNodeInfo.of(self.name, driver_info)
         self._side = FakeSide("node", self.name, self._info)
@@ -124,6 +126,8 @@ class FakeSubcloudDriver(SubcloudDriver):
 
     driver_info is that of `FakeSubcloudInfo`.
     """
+
+    Info = FakeSubcloudInfo
 
     def _configure(self, driver_info: Mapping[str, Any]) -> None:
         self._side = FakeSide("subcloud", self.name, FakeSubcloudInfo.of(self.name, driver_info))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from tasks.drivers.base import DriverInfo
+from tasks.drivers.driver_info import DriverInfo
 from tasks.drivers.errors import DriverRejected, DriverUnreachable
 
 _T = TypeVar("_T")

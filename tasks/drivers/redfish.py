@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import sushy
 from pydantic import AfterValidator, Field
 
-from tasks.drivers.base import BootDevice, DriverInfo, NodeDriver, PowerState
+from tasks.drivers.base import BootDevice, NodeDriver, PowerState
+from tasks.drivers.driver_info import DriverInfo
 from tasks.drivers.errors import DriverRejected, DriverTimeout, DriverUnavailable, DriverUnreachable
 from tasks.drivers.polling import poll
 from tasks.drivers.redfish_client import RedfishClient
@@ -79,6 +80,8 @@ class RedfishInfo(DriverInfo):
 
 class RedfishDriver(NodeDriver):
     """A machine behind a Redfish BMC; driver_info is that of `RedfishInfo`."""
+
+    Info = RedfishInfo
 
     def _configure(self, driver_info: Mapping[str, Any]) -> None:
         info = RedfishInfo.of(self.name, driver_info)

@@ -9,7 +9,14 @@ from sushy import Sushy, auth, connector, exceptions
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from tasks.drivers.credentials import Credential
-from tasks.drivers.errors import DriverError, DriverRejected, DriverTimeout, DriverUnavailable, DriverUnreachable
+from tasks.drivers.errors import (
+    DriverError,
+    DriverRejected,
+    DriverTimeout,
+    DriverUnavailable,
+    DriverUnreachable,
+    InvalidDriverInfo,
+)
 
 _T = TypeVar("_T")
 _READ_ATTEMPTS = 3
@@ -56,12 +63,13 @@ class RedfishClient:
         self._address = address
         self._identity = system if system is None or system.startswith("/") else f"/redfish/v1/Systems/{system}"
         self._credential = credential
-        # sushy repeats whatever fails, also a reset that may have been carried out; one attempt switches that off.
+        # sushy repeats whatever does not get through, also a reset that may have been carried out; 1 is one attempt
+        # (0 would be three), and lets a GET that failed with 5xx be repeated once, at once.
         self._connector = connector.Connector(
             address,
             verify=verify_tls,
             server_side_retries=1,
-            server_side_retries_delay=0.5,
+            server_side_retries_delay=0,
             default_request_timeout=read_timeout,
             connect_timeout=connect_timeout,
         )
@@ -124,19 +132,28 @@ class RedfishClient:
         except exceptions.HTTPError as error:
             kind = DriverUnavailable if isinstance(error, exceptions.ServerSideError) else DriverRejected
             raise self.error(kind, f"the BMC answers HTTP {error.status_code}: {error}") from error
+        except exceptions.UnknownDefaultError as error:
+            raise self.error(DriverRejected, "the BMC has not exactly one system", "name one with `system`") from error
         except exceptions.SushyError as error:
             raise self.error(DriverRejected, str(error)) from error
         except (ValueError, TypeError, AttributeError) as error:
             # What sushy lets through when the answer is no JSON, or no JSON object.
             raise self.error(DriverRejected, f"the BMC's answer is no Redfish document ({error})") from error
+        except OSError as error:
+            raise self.error(InvalidDriverInfo, f"verify_tls names a file that cannot be used ({error})") from error
 
     def _no_answer(self, error: Exception) -> DriverError:
-        cause = error.__context__
+        cause, root = error.__context__, _root(error)
         if isinstance(cause, requests.exceptions.ConnectTimeout):
             return self.error(DriverUnreachable, "the BMC does not take the connection in time")
         if isinstance(cause, requests.exceptions.Timeout):
             return self.error(DriverTimeout, "the BMC takes the request but does not answer in time")
         if isinstance(cause, requests.exceptions.SSLError):
-            reason = f"the BMC's certificate is not trusted ({cause})"
+            reason = f"the BMC's certificate is not trusted ({root})"
             return self.error(DriverUnreachable, reason, "give verify_tls the file of its authority, or false")
-        return self.error(DriverUnreachable, f"no connection to the BMC ({cause or error})")
+        return self.error(DriverUnreachable, f"no connection to the BMC ({root})")
+
+
+def _root(error: BaseException) -> BaseException:
+    """What it all began with: requests and urllib3 wrap the socket's error several times."""
+    return _root(error.__context__) if error.__context__ else error

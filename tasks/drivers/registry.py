@@ -1,8 +1,9 @@
 """Finds drivers by name among the installed entry points, so that a package of anybody's may add one."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tasks.drivers.base import NodeDriver, SubcloudDriver
 from tasks.drivers.errors import DriverNotLoaded, UnknownDriver
@@ -40,6 +41,16 @@ class DriverRegistry(Generic[Driver]):
             self._loaded[name] = self._import(name)
         return self._loaded[name]
 
+    def mistakes(self, name: str, driver_info: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+        """Where a driver_info is not what the named driver needs (keys and indexes), and how; nothing is connected.
+
+        A driver that cannot be loaded is a mistake of the whole.
+        """
+        try:
+            return self.load(name).Info.mistakes(driver_info)
+        except (UnknownDriver, DriverNotLoaded) as error:
+            return [((), str(error))]
+
     @cached_property
     def _entry_points(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=self._group)}
@@ -53,8 +64,8 @@ class DriverRegistry(Generic[Driver]):
             driver = point.load()
         except Exception as error:
             raise DriverNotLoaded(target, point.value, f"does not load: {error!r}") from error
-        if not (isinstance(driver, type) and issubclass(driver, self._base)):
-            raise DriverNotLoaded(target, point.value, f"is no {self._base.__name__}")
+        if not (isinstance(driver, type) and issubclass(driver, self._base) and hasattr(driver, "Info")):
+            raise DriverNotLoaded(target, point.value, f"is no {self._base.__name__} with an `Info`")
         return driver
 
 

@@ -8,21 +8,24 @@ from sqlalchemy import Connection, Table, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from tasks.drivers.base import DriverInfo, SubcloudDriver, SyncReport
+from tasks.drivers.base import SubcloudDriver, SyncReport
+from tasks.drivers.driver_info import DriverInfo
 from tasks.drivers.errors import DriverRejected
 from tasks.drivers.identity_tables import IDENTITY, KEYS, MUST_NOT_BE_EMPTY, audit, control, metadata
 from tasks.drivers.replication import Changes, Rows, fingerprint, read, replicate
-from tasks.drivers.sql_side import SqlSide
+from tasks.drivers.sql_side import SUPPORTED, SqlSide
 
 
-def _without_password(url: str) -> str:
+def _database_url(value: str) -> str:
     try:
-        password = make_url(url).password
+        url = make_url(value)
     except ArgumentError as error:
-        raise ValueError(str(error)) from error
-    if password:
+        raise ValueError("must be a database URL, `sqlite:///FILE` for one") from error
+    if url.get_backend_name() not in SUPPORTED:
+        raise ValueError("must be a database of SQLite or PostgreSQL")
+    if url.password:
         raise ValueError("must hold no password; name the credentials with `credentials`")
-    return url
+    return value
 
 
 class SqlInfo(DriverInfo):
@@ -36,7 +39,7 @@ class SqlInfo(DriverInfo):
         statement_timeout: Seconds for each statement, above 0. Defaults to 60.
     """
 
-    database_url: Annotated[str, AfterValidator(_without_password)]
+    database_url: Annotated[str, AfterValidator(_database_url)]
     credentials: str | None = None
     connect_timeout: Annotated[float, Field(gt=0)] = 5.0
     statement_timeout: Annotated[float, Field(gt=0)] = 60.0
@@ -48,6 +51,8 @@ class SqlSubcloudDriver(SubcloudDriver):
     The centre is read in one transaction; each table of the subcloud is written in one of its own, and rows that are
     right already are not touched. Tables that the subcloud lacks are made.
     """
+
+    Info = SqlInfo
 
     def _configure(self, driver_info: Mapping[str, Any]) -> None:
         info = SqlInfo.of(self.name, driver_info)

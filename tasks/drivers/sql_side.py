@@ -12,8 +12,17 @@ from tasks.drivers.base import Guard
 from tasks.drivers.credentials import Credential
 from tasks.drivers.errors import DriverError, DriverRejected, DriverTimeout, DriverUnreachable, InvalidDriverInfo
 
+SUPPORTED = frozenset({"sqlite", "postgresql"})
+"""The databases that rows can be replicated between, by SQLAlchemy's names."""
+
 # PostgreSQL's query_canceled (by statement_timeout) and lock_not_available.
 _OUT_OF_TIME = frozenset({"57014", "55P03"})
+
+# PostgreSQL's classes of errors about the connection, the login, the database's name, resources, and a shutdown.
+_NO_CONNECTION = ("08", "28", "3D", "53", "57P")
+
+# A server that vanished without a word is noticed after 25 seconds, not after the kernel's two hours.
+_NOTICE_DEAD_PEERS = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 
 class SqlSide:
@@ -79,7 +88,7 @@ class SqlSide:
     def _make_engine(self, connect_timeout: float) -> Engine:
         if self._backend == "sqlite":
             return create_engine(self._url, connect_args={"timeout": self._statement_timeout})
-        options = {"connect_timeout": max(1, round(connect_timeout)), "prepare_threshold": None}
+        options = {"connect_timeout": max(1, round(connect_timeout)), "prepare_threshold": None, **_NOTICE_DEAD_PEERS}
         return create_engine(self._url, pool_size=1, max_overflow=0, pool_pre_ping=True, connect_args=options)
 
     def _begin(self, connection: Connection, sqlite_begin: str) -> None:
@@ -94,7 +103,7 @@ class SqlSide:
         try:
             yield
         except DBAPIError as error:
-            reason = str(error.orig).strip()
+            reason = " ".join(str(error.orig).split())
             if getattr(error.orig, "sqlstate", None) in _OUT_OF_TIME or reason == "database is locked":
                 raise self._error(DriverTimeout, f"the database does not answer in time ({reason})") from error
             if _is_connection_error(error):
@@ -108,7 +117,9 @@ class SqlSide:
 def _is_connection_error(error: DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.Error):
         return str(error.orig).startswith("unable to open")
-    return isinstance(error, OperationalError) or error.connection_invalidated
+    state = getattr(error.orig, "sqlstate", None)
+    broken = isinstance(error, OperationalError) and (state is None or state.startswith(_NO_CONNECTION))
+    return broken or error.connection_invalidated
 
 
 def _parse(target: str, url: str) -> URL:
@@ -117,6 +128,6 @@ def _parse(target: str, url: str) -> URL:
         parsed.get_dialect()
     except (ArgumentError, NoSuchModuleError) as error:
         raise InvalidDriverInfo(target, "", f"its database URL is malformed ({error})") from error
-    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+    if parsed.get_backend_name() not in SUPPORTED:
         raise InvalidDriverInfo(target, "", f"its database is {parsed.get_backend_name()}, not SQLite or PostgreSQL")
     return parsed

@@ -13,7 +13,9 @@ from tasks.inventory.errors import (
     UnknownSubcloud,
 )
 from tasks.inventory.importer import Imported, Kind, import_file
+from tasks.inventory.inventory_file import KnownDrivers
 from tasks.inventory.models import Base, Node, Subcloud, SyncState
+from tasks.inventory.references import as_uuid
 from tasks.inventory.sync_rows import SyncTicket
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "InventoryError",
     "InventoryFileError",
     "Kind",
+    "KnownDrivers",
     "Node",
     "Problem",
     "Subcloud",
@@ -33,6 +36,7 @@ __all__ = [
     "SyncTicket",
     "UnknownNode",
     "UnknownSubcloud",
+    "as_uuid",
     "import_file",
     "nodes",
     "subclouds",

@@ -8,6 +8,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
+from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_random
 
 from tasks.inventory import migration
 from tasks.inventory.errors import ConcurrentChange, DatabaseNotMigrated, DatabaseUnreachable, InventoryError
@@ -15,9 +16,15 @@ from tasks.inventory.errors import ConcurrentChange, DatabaseNotMigrated, Databa
 _BUSY_TIMEOUT = 15.0
 _CONNECT_TIMEOUT = 5
 
+# A server that vanished without a word is noticed after 25 seconds, not after the kernel's two hours.
+_NOTICE_DEAD_PEERS = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+
 # PostgreSQL's undefined_table and undefined_column.
 _MISSING_IN_POSTGRESQL = frozenset({"42P01", "42703"})
 _MISSING_IN_SQLITE = ("no such table", "no such column")
+
+# PostgreSQL's classes of errors about the connection, the login, the database's name, resources, and a shutdown.
+_UNUSABLE_POSTGRESQL = ("08", "28", "3D", "53", "57P")
 
 
 class Database:
@@ -60,7 +67,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session on one consistent picture that delays no writer; what it changes is not kept.
+        """A session that delays no writer; what it changes is not kept.
 
         Raises:
             DatabaseUnreachable: when the database does not answer, also in the middle of the block.
@@ -113,8 +120,8 @@ class Database:
         except DBAPIError as error:
             if _lacks_schema(error):
                 raise DatabaseNotMigrated(self.address, "lacks tables or columns") from error
-            if isinstance(error, OperationalError) or error.connection_invalidated:
-                raise DatabaseUnreachable(self.address, str(error.orig).strip()) from error
+            if _is_unusable(error):
+                raise DatabaseUnreachable(self.address, " ".join(str(error.orig).split())) from error
             raise
 
 
@@ -132,7 +139,7 @@ def _parse(url: str | URL) -> URL:
 
 def _engine(url: URL) -> Engine:
     # Prepared statements live in a server session, and behind a transaction pooler each transaction may meet another.
-    options = {"connect_timeout": _CONNECT_TIMEOUT, "prepare_threshold": None}
+    options = {"connect_timeout": _CONNECT_TIMEOUT, "prepare_threshold": None, **_NOTICE_DEAD_PEERS}
     try:
         return create_engine(url, pool_pre_ping=True, connect_args=options)
     except ImportError as error:
@@ -148,9 +155,20 @@ def _sqlite_engine(url: URL) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _entry: object) -> None:
     connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode = WAL")
+    _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+# The first switch of a file does not wait for others that open it at the same moment, as statements do.
+@retry(
+    retry=retry_if_exception_message(message="database is locked"),
+    stop=stop_after_delay(_BUSY_TIMEOUT),
+    wait=wait_random(0.01, 0.1),
+    reraise=True,
+)
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -158,6 +176,14 @@ def _begin_sqlite(connection: Connection) -> None:
     # SQLAlchemy's documentation of the dialect.
     write = connection.get_execution_options().get("write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN DEFERRED")
+
+
+def _is_unusable(error: DBAPIError) -> bool:
+    if isinstance(error.orig, sqlite3.Error):
+        return isinstance(error, OperationalError)
+    state = getattr(error.orig, "sqlstate", None)
+    broken = isinstance(error, OperationalError) and (state is None or state.startswith(_UNUSABLE_POSTGRESQL))
+    return broken or error.connection_invalidated
 
 
 def _lacks_schema(error: DBAPIError) -> bool:

@@ -27,10 +27,13 @@ class _Entry(BaseModel):
 
 
 class NodeEntry(_Entry):
-    """One item of the list `nodes`; an absent uuid is made up when the node is new."""
+    """One item of the list `nodes`.
+
+    An absent uuid is made up when the node is new; an absent maintenance leaves it as it is (false when new).
+    """
 
     uuid: Annotated[str, AfterValidator(_canonical_uuid)] | None = None
-    maintenance: bool = False
+    maintenance: bool | None = None
     maintenance_reason: str | None = None
 
     @model_validator(mode="after")
@@ -41,7 +44,7 @@ class NodeEntry(_Entry):
 
 
 class SubcloudEntry(_Entry):
-    """One item of the list `subclouds`."""
+    """One item of the list `subclouds`; an absent managed or online leaves it as it is (false when new)."""
 
-    managed: bool = False
-    online: bool = False
+    managed: bool | None = None
+    online: bool | None = None

@@ -1,4 +1,7 @@
-"""The inventory's error tree: each error says what happened, to what, and what to do."""
+"""The inventory's error tree: each error says what happened, to what, and what to do.
+
+An error's arguments are kept as they are, so that it survives a task's result or a process boundary unchanged.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,11 +15,14 @@ class DatabaseUnreachable(InventoryError):
     """The inventory database does not answer or cannot be opened."""
 
     def __init__(self, address: str, reason: str) -> None:
+        super().__init__(address, reason)
         self.address = address
         self.reason = reason
-        super().__init__(
-            f"the inventory database {address} cannot be used: {reason}. Check that it runs and may be written to, "
-            "and the setting database_url (FLEETRING_DATABASE_URL)"
+
+    def __str__(self) -> str:
+        return (
+            f"the inventory database {self.address} cannot be used: {self.reason}; check that it runs and may be "
+            "written to, and the setting database_url (FLEETRING_DATABASE_URL)"
         )
 
 
@@ -24,9 +30,13 @@ class DatabaseNotMigrated(InventoryError):
     """The inventory database lacks tables, or has those of another version of Fleetring."""
 
     def __init__(self, address: str, reason: str, remedy: str = "run `fleetring db upgrade`") -> None:
+        super().__init__(address, reason, remedy)
         self.address = address
         self.reason = reason
-        super().__init__(f"the inventory database {address} {reason}: {remedy}")
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"the inventory database {self.address} {self.reason}; {self.remedy}"
 
 
 class ConcurrentChange(InventoryError):
@@ -38,9 +48,12 @@ class _Unknown(InventoryError):
 
     def __init__(self, references: Iterable[str]) -> None:
         self.references = tuple(references)
-        named = ", ".join(repr(reference) for reference in self.references)
+        super().__init__(self.references)
+
+    def __str__(self) -> str:
+        named = ", ".join(map(repr, self.references))
         plural = "s" if len(self.references) > 1 else ""
-        super().__init__(f"unknown {self.kind}{plural} {named}: `fleetring {self.kind}s list` shows the known ones")
+        return f"unknown {self.kind}{plural} {named}; `fleetring {self.kind}s list` shows the known ones"
 
 
 class UnknownNode(_Unknown):
@@ -72,5 +85,8 @@ class InventoryFileError(InventoryError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(problems))
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__("\n".join([f"nothing was imported, {count} to correct:", *map(str, self.problems)]))
+        return "\n".join([f"nothing was imported, {count} to correct:", *map(str, self.problems)])

@@ -10,9 +10,10 @@ from uuid import uuid4
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from tasks.inventory import sync_rows
 from tasks.inventory.database import Database
 from tasks.inventory.entries import NodeEntry, SubcloudEntry
-from tasks.inventory.inventory_file import InventoryFile
+from tasks.inventory.inventory_file import InventoryFile, KnownDrivers
 from tasks.inventory.models import Node, Subcloud
 
 
@@ -37,19 +38,20 @@ def import_file(
     path: str | Path,
     kinds: Collection[Kind] = frozenset(Kind),
     *,
-    node_drivers: Collection[str],
-    subcloud_drivers: Collection[str],
+    node_drivers: KnownDrivers,
+    subcloud_drivers: KnownDrivers,
 ) -> dict[Kind, Imported]:
     """Import an inventory file: all of it in one transaction, or nothing.
 
-    The whole file is checked, whichever kinds are asked for. An entry is known by its name.
+    The whole file is checked, whichever kinds are asked for. An entry is known by its name. A subcloud that becomes
+    managed and online requests its initial sync, one that no longer is both cancels it.
 
     Args:
         database: Where to import to.
         path: The YAML file.
         kinds: What to import. Defaults to whatever the file holds.
-        node_drivers: The names of the node drivers there are.
-        subcloud_drivers: The names of the subcloud drivers there are.
+        node_drivers: The node drivers there are; they check the driver_info of their nodes.
+        subcloud_drivers: The subcloud drivers there are; they check the driver_info of their subclouds.
 
     Raises:
         InventoryFileError: with every problem of the file, each with its line.
@@ -92,34 +94,50 @@ def _import_nodes(session: Session, file: InventoryFile) -> Imported:
 def _import_subclouds(session: Session, file: InventoryFile) -> Imported:
     known = {subcloud.name: subcloud for subcloud in session.scalars(select(Subcloud))}
     counts = _Counts()
+    turned: list[SubcloudEntry] = []
     for _line, entry in file.subclouds:
         subcloud = known.get(entry.name)
+        turns = _turns(subcloud, entry)
         if subcloud is None:
             session.add(Subcloud(**_subcloud_values(entry)))
             counts.new += 1
         else:
-            counts.assign(subcloud, _subcloud_values(entry))
+            counts.assign(subcloud, _subcloud_values(entry), otherwise_changed=turns)
+        if turns:
+            turned.append(entry)
+    session.flush()
+    for entry in turned:
+        sync_rows.update_state(session, entry.name, managed=entry.managed, online=entry.online)
     return counts.result()
 
 
+def _turns(subcloud: Subcloud | None, entry: SubcloudEntry) -> bool:
+    """Whether the entry makes the subcloud managed or online, or no longer so."""
+    before = (subcloud.managed, subcloud.online) if subcloud else (False, False)
+    after = (entry.managed, entry.online)
+    return any(new is not None and new != old for old, new in zip(before, after, strict=True))
+
+
 def _node_values(entry: NodeEntry) -> dict[str, Any]:
-    return entry.model_dump(exclude={"uuid"})
+    silent = {"maintenance", "maintenance_reason"} if entry.maintenance is None else set[str]()
+    return entry.model_dump(exclude={"uuid", *silent})
 
 
 def _subcloud_values(entry: SubcloudEntry) -> dict[str, Any]:
-    return entry.model_dump()
+    return entry.model_dump(exclude={"managed", "online"})
 
 
 class _Counts:
     def __init__(self) -> None:
         self.new = self.changed = self.unchanged = 0
 
-    def assign(self, row: Node | Subcloud, values: dict[str, Any]) -> None:
+    def assign(self, row: Node | Subcloud, values: dict[str, Any], *, otherwise_changed: bool = False) -> None:
         differing = {name: value for name, value in values.items() if getattr(row, name) != value}
         for name, value in differing.items():
             setattr(row, name, value)
-        self.changed += bool(differing)
-        self.unchanged += not differing
+        changed = bool(differing) or otherwise_changed
+        self.changed += changed
+        self.unchanged += not changed
 
     def result(self) -> Imported:
         return Imported(self.new, self.changed, self.unchanged)

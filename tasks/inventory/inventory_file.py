@@ -1,8 +1,8 @@
 """Reads and checks an inventory file without a database."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -27,13 +27,23 @@ _PLAINER = {
 Entry = TypeVar("Entry", bound=BaseModel)
 
 
+class KnownDrivers(Protocol):
+    """The drivers of one kind, as far as an import needs to know them."""
+
+    def names(self) -> Collection[str]:
+        """Their names."""
+
+    def mistakes(self, name: str, driver_info: Mapping[str, Any]) -> Iterable[tuple[Place, str]]:
+        """Where a driver_info is not what the named driver needs (keys and indexes), and how."""
+
+
 class InventoryFile:
     """An inventory file: YAML with a list `nodes`, a list `subclouds`, or both.
 
     Args:
         path: The file.
-        node_drivers: The names of the node drivers there are.
-        subcloud_drivers: The names of the subcloud drivers there are.
+        node_drivers: The node drivers there are.
+        subcloud_drivers: The subcloud drivers there are.
 
     Attributes:
         nodes: The valid entries of `nodes`, each with its line.
@@ -41,7 +51,7 @@ class InventoryFile:
         problems: All that is wrong with the file; callers add what they find.
     """
 
-    def __init__(self, path: Path, *, node_drivers: Collection[str], subcloud_drivers: Collection[str]) -> None:
+    def __init__(self, path: Path, *, node_drivers: KnownDrivers, subcloud_drivers: KnownDrivers) -> None:
         self.path = path
         self.problems: list[Problem] = []
         self._document = self._read()
@@ -86,7 +96,7 @@ class InventoryFile:
         for key in data.keys() - {"nodes", "subclouds"}:
             self.add_problem(self._document.line([key]), f"unknown key {key!r}; legal are `nodes` and `subclouds`")
 
-    def _list(self, kind: str, model: type[Entry], drivers: Collection[str]) -> list[tuple[int, Entry]]:
+    def _list(self, kind: str, model: type[Entry], drivers: KnownDrivers) -> list[tuple[int, Entry]]:
         if not self.has(kind):
             return []
         items = self._document.data[kind]
@@ -108,17 +118,26 @@ class InventoryFile:
             return model.model_validate(item)
         except ValidationError as error:
             for mistake in error.errors(include_url=False, include_input=False):
-                self.add_problem(self._document.line([*place, *mistake["loc"]]), _sentence(item, mistake))
+                self._complain(item, (*place, *mistake["loc"]), _sentence(mistake))
         return None
 
-    def _check_driver(self, place: Place, item: Any, drivers: Collection[str]) -> None:
-        name, driver = _get(item, "name"), _get(item, "driver")
-        if isinstance(driver, str) and driver not in drivers:
-            legal = ", ".join(sorted(drivers)) or "none"
-            line = self._document.line((*place, "driver"))
-            self.add_problem(line, f"{name!r}: unknown driver {driver!r}; there are: {legal}")
-        for where, reason in objections(_get(item, "driver_info"), (*place, "driver_info")):
-            self.add_problem(self._document.line(where), f"{name!r}: {reason}")
+    def _check_driver(self, place: Place, item: Any, drivers: KnownDrivers) -> None:
+        driver, info = _get(item, "driver"), _get(item, "driver_info")
+        known = isinstance(driver, str) and driver in drivers.names()
+        if isinstance(driver, str) and not known:
+            legal = ", ".join(sorted(drivers.names())) or "none"
+            self._complain(item, (*place, "driver"), f"unknown driver {driver!r}; there are: {legal}")
+        unfit = list(objections(info, (*place, "driver_info")))
+        if known and not unfit and isinstance(info, dict | None):
+            for where, reason in drivers.mistakes(driver, info or {}):
+                told = f"{'.'.join(map(str, where))}: {reason}" if where else reason
+                unfit.append(((*place, "driver_info", *where), f"driver_info: {told}"))
+        for where, reason in unfit:
+            self._complain(item, where, reason)
+
+    def _complain(self, item: Any, place: Place, reason: str) -> None:
+        name = _get(item, "name")
+        self.add_problem(self._document.line(place), reason if name is None else f"{name!r}: {reason}")
 
     def _check_twice(self, kind: str, items: Sequence[Any]) -> None:
         first: dict[str, int] = {}
@@ -142,8 +161,7 @@ def _identities(item: Any) -> Iterator[str]:
         yield f"the UUID {as_uuid(uuid) or uuid}"
 
 
-def _sentence(item: Any, mistake: ErrorDetails) -> str:
+def _sentence(mistake: ErrorDetails) -> str:
     message = _PLAINER.get(mistake["type"]) or mistake["msg"].removeprefix("Value error, ")
-    name = repr(item["name"]) if _get(item, "name") is not None else ""
     field = ".".join(map(str, mistake["loc"]))
-    return ": ".join(part for part in (name, field, message) if part)
+    return f"{field}: {message}" if field else message

@@ -6,6 +6,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
@@ -33,7 +34,7 @@ def pending(connection: Connection) -> list[str]:
     revision = current(connection)
     try:
         scripts = list(_scripts().iterate_revisions("head", revision or "base"))
-    except CommandError as error:
+    except (CommandError, RevisionError) as error:
         raise UnknownRevision(str(revision)) from error
     return [script.revision for script in reversed(scripts)]
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.orm.decl_api import declared_attr
 
-from tasks.inventory.clock import server_now
+from locking import server_now
 
 NAME_LENGTH = 255
 """The longest name of a node or subcloud, in characters."""

@@ -8,7 +8,7 @@ from typing import Any
 Path = tuple[str | int, ...]
 """The keys and indexes that lead to a part of a document."""
 
-_SECRET_KEY = re.compile(r"passw|passphrase|secret|token|api_?key|private_?key|^pwd?$", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"passw|passphrase|pwd|^pw$|secret|token|(api|access|private|ssh)[_-]?key", re.IGNORECASE)
 _SECRET_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _ADVICE = "keep secrets in the credentials file, and name its entry here: `credentials: NAME`"
 _DEEPEST = 32

@@ -33,7 +33,10 @@ def reboot(task: ActionTask) -> dict[str, str]:
 def _arrive(task: ActionTask, node: Node, target: PowerState) -> str:
     """Wait for one node; where it never arrives, its row says that its state is not known."""
     try:
-        state = task.driver_of(node).wait_for_power_state(target, app.settings.power_timeout)
+        # Each look at the machine is also one at the lock: who lost it must not go on waiting.
+        state = task.driver_of(node).wait_for_power_state(
+            target, app.settings.power_timeout, watch=lambda _state: task.lock.ensure()
+        )
     except DriverError:
         task.save(node, power_state=None, target_power_state=None)
         raise

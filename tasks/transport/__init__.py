@@ -5,7 +5,8 @@ from tasks.transport.connection import AMQP, Connection
 from tasks.transport.errors import DuplicateTask, NoSuchTask, QueueClosed, TransportError, UnsupportedKombu
 from tasks.transport.outbox import Outbox
 from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats, State
-from tasks.transport.transport import SentinelTransport, Transport
+from tasks.transport.sentinel import SentinelTransport
+from tasks.transport.transport import Transport
 from tasks.transport.worker import QueueStep, install
 
 __all__ = [

@@ -11,7 +11,7 @@ from tasks.transport.claims import CONNECTION_LOST, Claims
 from tasks.transport.consumer import Consumer, bequeath, inherit
 from tasks.transport.envelope import Message, envelope, priority_of
 from tasks.transport.errors import refusal
-from tasks.transport.kombu_parts import BaseChannel, BaseSentinelChannel
+from tasks.transport.kombu_parts import BaseChannel
 from tasks.transport.qos import QoS
 from tasks.transport.scripts import ROOT, call, load, packed, script
 
@@ -155,11 +155,6 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         with self.conn_or_acquire() as client:
             return int(call(client, "purge", queue))
 
-    def _delete(self, queue: str, exchange: str, *meta: Any, **kwargs: Any) -> None:
-        super()._delete(queue, exchange, *meta, **kwargs)
-        with self.conn_or_acquire() as client:
-            call(client, "delete", queue)
-
     def queue_delete(self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any) -> None:
         """Delete a queue, also one that this connection never bound."""
         super().queue_delete(queue, if_unused=if_unused, if_empty=if_empty, **kwargs)
@@ -180,9 +175,10 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         (self._unacknowledged.add if no_ack else self._unacknowledged.discard)(queue)
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
-    def stock_list(self, queue: str, step: int) -> str:
-        """Name the list into which stock kombu would put messages for `queue` of a priority `step`."""
-        return f"{self.global_keyprefix}{queue}{self.sep}{step}" if step else f"{self.global_keyprefix}{queue}"
+    def stock_lists(self) -> list[tuple[str, str]]:
+        """Name the lists into which stock kombu would put messages for the consumed queues, each with its queue."""
+        steps = [(queue, step) for queue in self.active_queues for step in self.priority_steps]
+        return [(f"{self.global_keyprefix}{self._q_for_pri(queue, step)}", queue) for queue, step in steps]
 
     @property
     def claiming(self) -> bool:
@@ -235,7 +231,7 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         """Make the event loop look at this channel again in so many seconds."""
         loop = self.connection.cycle.loop
         if loop is not None and seconds < self.heartbeat:
-            loop.call_later(max(seconds, 0.001), _nothing)
+            loop.call_later(max(seconds, 0.001), lambda: None)  # a timer is all it takes to end the loop's sleep
 
     # -- waking up: one more topic on the connection that listens for broadcasts
 
@@ -251,7 +247,7 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
 
     def listen_anew(self) -> None:
         """Subscribe at the next opportunity when the wake-up topic is another one: a new incarnation has a new one."""
-        if self.active_queues and self._wake_topic != f"{ROOT}wake:{self.consumer.id}":
+        if self._wake_topic != f"{ROOT}wake:{self.consumer.id}":
             self._in_listen = None
 
     def _handle_message(self, client: Any, r: Any) -> dict[str, Any]:
@@ -309,15 +305,3 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         self.connection.cycle.discard(self)
         self._disconnect_pools()
         self._close_clients()
-
-
-class SentinelChannel(Channel, BaseSentinelChannel):  # type: ignore[misc] # see kombu_parts
-    """The same behind Redis Sentinel."""
-
-    from_transport_options: ClassVar[tuple[str, ...]] = (
-        *dict.fromkeys((*BaseSentinelChannel.from_transport_options, *Channel.from_transport_options)),
-    )
-
-
-def _nothing() -> None:
-    """A timer's only purpose is to end the event loop's sleep."""

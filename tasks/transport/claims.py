@@ -20,9 +20,6 @@ logger = logging.getLogger(__name__)
 UNLIMITED = 32
 """Tasks asked for at a time by a consumer that sets no prefetch count."""
 
-STEPS = (0, 3, 6, 9)
-"""kombu's default priority steps: a stock producer keeps one list for each."""
-
 ADOPTED_AT_ONCE = 500
 
 CONNECTION_LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
@@ -96,7 +93,7 @@ class Claims:
         channel = self.channel
         if channel.adopt_every and monotonic() - self._adopted_at >= channel.adopt_every:
             self._adopted_at = monotonic()
-            lists = [(channel.stock_list(queue, step), queue) for queue in channel.active_queues for step in STEPS]
+            lists = channel.stock_lists()
             with channel.conn_or_acquire() as client:
                 call(client, "adopt", len(lists), *(part for pair in lists for part in pair), ADOPTED_AT_ONCE)
 

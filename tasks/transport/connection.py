@@ -6,7 +6,8 @@ from celery.app import amqp
 from kombu.utils.collections import HashedSeq
 
 from tasks.transport.kombu_parts import BaseConnection, BaseConnectionPool, BasePooledConnection
-from tasks.transport.transport import SentinelTransport, Transport
+from tasks.transport.sentinel import SentinelTransport
+from tasks.transport.transport import Transport
 
 
 class Connection(BaseConnection):  # type: ignore[misc] # see kombu_parts

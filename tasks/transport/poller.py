@@ -26,8 +26,8 @@ class Poller(BasePoller):  # type: ignore[misc] # see kombu_parts
             queues = channel.active_queues
             if queues:
                 self._register_claims(channel, queues)
-            if queues or channel.active_fanout_queues:
                 channel.listen_anew()
+            if queues or channel.active_fanout_queues:
                 self._register_LISTEN(channel)
 
     def _register_claims(self, channel: Channel, queues: list[str]) -> None:

@@ -1,8 +1,8 @@
-"""The kombu transports: Redis and Redis behind Sentinel."""
+"""The kombu transport for one Redis server."""
 
 from typing import Any
 
-from tasks.transport.channel import Channel, SentinelChannel
+from tasks.transport.channel import Channel
 from tasks.transport.errors import UnsupportedKombu
 from tasks.transport.kombu_parts import KOMBU_VERSION, BaseTransport
 from tasks.transport.poller import Poller
@@ -42,10 +42,3 @@ class Transport(BaseTransport):  # type: ignore[misc] # see kombu_parts
         for channels in (self._avail_channels, self.channels):
             while channels:
                 channels.pop().abandon()
-
-
-class SentinelTransport(Transport):
-    """The same behind Redis Sentinel: ``sentinel://`` URLs and the option ``master_name``."""
-
-    default_port = 26379
-    Channel = SentinelChannel

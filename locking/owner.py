@@ -1,0 +1,267 @@
+"""Who a manager is in its store: its name, its requests, and what it holds."""
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from weakref import WeakValueDictionary
+
+from locking.clock import now
+from locking.errors import (
+    AlreadyHeld,
+    LockError,
+    LockLost,
+    LockOrderError,
+    LockTimeout,
+    ResourceLocked,
+    UpgradeConflict,
+)
+from locking.lock import Lock
+from locking.modes import LockMode
+from locking.records import Grant
+from locking.renewal import renewer
+from locking.request import Request, optional_seconds, seconds, text, whole
+from locking.store import OnGrants, Reply, Status, Store
+from locking.stores import open_store
+from locking.waiting import Doorbell, wait_for_grant
+
+log = logging.getLogger(__name__)
+
+
+class Owner:
+    """One manager's dealings with its store; behind `LockManager` and `Lock`, which are what users see.
+
+    Args:
+        url: The store.
+        namespace: Of the deployment, within the store.
+        ageing: Seconds that one level of priority is worth, or None.
+        on_grants: Hears of grants to waiters without a mailbox.
+    """
+
+    def __init__(self, url: str, namespace: str, ageing: float | None, on_grants: OnGrants | None) -> None:
+        self._ageing = ageing
+        self._on_grants = on_grants
+        self.store: Store = open_store(url, namespace, self._granted)
+        self._begin()
+        try:
+            self.store.check()
+        except BaseException:
+            self.store.close()
+            raise
+
+    def _begin(self) -> None:
+        """Become an owner: at the start, and anew in a forked child."""
+        self._pid = os.getpid()
+        self._incarnation = secrets.token_hex(8)
+        self._host = socket.gethostname()
+        self._numbers = count()
+        self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self._doorbell = Doorbell(self.store, self._incarnation)
+
+    @property
+    def name(self) -> str:
+        """What others see: host, pid and a random part, new with each start and each fork."""
+        self.notice_fork()
+        return f"{self._host}:{self._pid}:{self._incarnation}"
+
+    def unchanged(self, observed: Mapping[str, int]) -> bool:
+        """Whether no exclusive grant came on names since they were observed; for `Lock.validate`."""
+        return not observed or self.store.observe(sorted(observed)) == observed
+
+    def give_back(self, lock: Lock) -> bool:
+        """Release a lock at the store; for `Lock.release`."""
+        self._locks.pop(lock.request_id, None)
+        renewer().forget([lock.request_id])
+        return self.store.release(lock.request_id)
+
+    def check_renewal(self) -> None:
+        """See to it that the renewal thread lives; for `Lock.ensure`."""
+        renewer().check()
+
+    def upgrade(self, lock: Lock, wait: float | None) -> None:
+        """Make a lock exclusive; for `Lock.upgrade`."""
+        wait = optional_seconds("wait", wait)
+        sent = now()
+
+        def ask() -> Reply:
+            nonlocal sent
+            sent = now()
+            return self.store.upgrade(lock.request_id, wait=wait != 0)
+
+        def give_up(_: Reply) -> Reply:
+            return self.store.withdraw(lock.request_id)
+
+        try:
+            reply = wait_for_grant(ask, give_up, lock.request_id, wait, self._doorbell)
+        except BaseException:
+            self._quietly(lambda: self.store.withdraw(lock.request_id))
+            raise
+        if reply.status is Status.CONFLICT:
+            raise UpgradeConflict(f"another sharer of {', '.join(lock.names)} upgrades already; release first")
+        self.raise_unless_granted(reply, lock.names, waited=wait != 0)
+        lock.granted(reply, sent)
+
+    def downgrade(self, lock: Lock) -> None:
+        """Make a lock shared; for `Lock.downgrade`."""
+        sent = now()
+        reply = self.store.downgrade(lock.request_id)
+        self.raise_unless_granted(reply, lock.names)
+        lock.granted(reply, sent)
+
+    def hand_on(self, lock: Lock, within: float) -> str:
+        """Put a lock under an id that whoever adopts it will know; for `Lock.transfer`."""
+        successor = self.request(
+            {}, wait=False, lease=within, purpose=lock.purpose or "handed on, not yet adopted", owner=lock.owner
+        )
+        self.raise_unless_granted(self.store.transfer(lock.request_id, successor), lock.names)
+        self._locks.pop(lock.request_id, None)
+        renewer().forget([lock.request_id])
+        return successor.id
+
+    def take(
+        self, request: Request, wait: float | None, observed: Sequence[str], on_lost: Callable[[Lock], object] | None
+    ) -> Lock:
+        """Ask for what `request` wants, keep what is granted, leave nothing behind otherwise."""
+        sent = 0.0
+
+        def ask() -> Reply:
+            nonlocal sent
+            sent = now()
+            return self.store.acquire(request)
+
+        def give_up(last: Reply) -> Reply:
+            self.store.release(request.id)
+            return last
+
+        try:
+            seen = self.store.observe(observed) if observed else {}
+            lock = Lock(self, request, observed=seen, on_lost=on_lost)
+            if not request.wants:
+                return lock
+            reply = wait_for_grant(ask, give_up, request.id, wait, self._doorbell)
+            if reply.status is Status.GRANTED:
+                return self.keep(lock, reply, sent)
+        except BaseException:
+            self.undo(request.id)
+            raise
+        raise self._refusal(reply, tuple(request.wants), waited=request.wait)
+
+    def raise_unless_granted(self, reply: Reply, names: Sequence[str], *, waited: bool = False) -> None:
+        """Turn a refusal into its error."""
+        if reply.status is not Status.GRANTED:
+            raise self._refusal(reply, names, waited=waited)
+
+    def _refusal(self, reply: Reply, names: Sequence[str], *, waited: bool) -> LockError:
+        if self._doorbell.closed:
+            return LockError("the lock manager was closed while a request waited")
+        if reply.status is Status.LOST:
+            return LockLost(f"the lock on {', '.join(names)} is lost: its lease ended, or it was broken or reaped")
+        if reply.status is Status.HELD:
+            return AlreadyHeld(names, reply.holders, reply.waiters)
+        return (LockTimeout if waited else ResourceLocked)(names, reply.holders, reply.waiters)
+
+    def keep(self, lock: Lock, reply: Reply, sent: float) -> Lock:
+        """Hold what was granted to a question sent at `sent`, and have it renewed."""
+        lock.granted(reply, sent)
+        self._locks[lock.request_id] = lock
+        renewer().watch(lock, self.store)
+        return lock
+
+    def undo(self, request_id: str) -> None:
+        """Forget a request of which it isn't known how far it came: nobody has a handle to it."""
+        self._quietly(lambda: self.store.release(request_id))
+
+    def _quietly(self, undo: Callable[[], object]) -> None:
+        """Undo something while another error is on its way, which is the one to tell."""
+        try:
+            undo()
+        except LockError as error:
+            log.warning("a request couldn't be taken back, its lease will end it: %s", error)
+
+    def request(
+        self,
+        wants: Mapping[str, LockMode],
+        *,
+        wait: bool,
+        lease: float,
+        purpose: str,
+        owner: str | None = None,
+        task: str | None = None,
+        priority: int = 0,
+        max_hold: float | None = None,
+        lock_delay: float = 0.0,
+        at_least: int = 0,
+    ) -> Request:
+        """A request of this owner, its arguments checked."""
+        return Request(
+            id=f"{self._incarnation}.{next(self._numbers)}",
+            wants=wants,
+            owner=self.name if owner is None else text("owner", owner, 200),
+            session=f"thread {threading.get_ident()}" if owner is None else "",
+            info={
+                "host": self._host,
+                "pid": self._pid,
+                "task": None if task is None else text("task", task),
+                "purpose": text("purpose", purpose),
+            },
+            lease=seconds("lease", lease, positive=True),
+            wait=wait,
+            priority=whole("priority", priority),
+            ageing=self._ageing,
+            max_hold=optional_seconds("max_hold", max_hold, positive=True),
+            lock_delay=seconds("lock_delay", lock_delay),
+            mailbox=self._incarnation,
+            at_least=at_least,
+        )
+
+    def _mine(self, request: Request) -> Sequence[Lock]:
+        """What the asker of `request` holds through this manager."""
+        return [
+            lock
+            for lock in list(self._locks.values())
+            if lock.owner == request.owner and lock.session == request.session and not lock.lost
+        ]
+
+    def held_already(self, request: Request) -> Lock | None:
+        """A lock of the same asker that covers `request`."""
+        strong = (LockMode.EXCLUSIVE,)
+        for lock in self._mine(request):
+            if all(lock.modes.get(name) in (*strong, mode) for name, mode in request.wants.items()):
+                return lock
+        return None
+
+    def check_order(self, request: Request) -> None:
+        """Refuse to wait for a name below one that the asker holds already."""
+        first = min(request.wants, default="")
+        for lock in self._mine(request):
+            above = [name for name, mode in lock.modes.items() if mode is not LockMode.OBSERVE and name > first]
+            if above and not set(lock.modes) & set(request.wants):
+                raise LockOrderError(
+                    f"waiting for {first!r} while holding {above[-1]!r} may deadlock with a caller that does the"
+                    " reverse: ask for all at once, in ascending order, or with wait=0"
+                )
+
+    def _granted(self, grants: Sequence[Grant]) -> None:
+        self._doorbell.ring(grant.request for grant in grants if grant.mailbox == self._incarnation)
+        if self._on_grants and (homeless := [grant for grant in grants if not grant.mailbox]):
+            self._on_grants(homeless)
+
+    def notice_fork(self) -> None:
+        """Become an owner of one's own in a forked child."""
+        if self._pid != os.getpid():
+            self.store.after_fork()
+            self._begin()
+
+    def close(self) -> None:
+        """Release what is held, wake who waits, end threads and connections."""
+        self._doorbell.close()
+        locks = list(self._locks.values()) if self._pid == os.getpid() else []
+        try:
+            for lock in locks:
+                lock.release()
+        finally:
+            renewer().leave(self.store)
+            self.store.close()

@@ -1,0 +1,160 @@
+-- The queues: standing in them, being granted out of them, and telling who stands in the way. Put behind common.lua.
+
+-- Finds the place that a request would have in every queue if it came now.
+local function place(request)
+  request.arrival = next_tick()
+  if request.state == 'upgrading' then
+    request.score = FRONT
+  else
+    request.score = request.ageing and request.arrival + request.priority * request.ageing or request.priority
+  end
+end
+
+-- Puts a request into the queue of each of its names, in its place.
+local function enqueue(request)
+  tick()
+  redis.call('HSET', P .. 'r:' .. request.id, 'doc', request.doc, 'want', request.want_text, 'owner', request.owner,
+    'state', request.state, 'arrival', digits(request.arrival), 'score', string.format('%.17g', request.score))
+  for _, name in ipairs(request.names) do
+    redis.call('ZADD', P .. 'q:' .. name, string.format('%.17g', request.score), member(request, name))
+    keep(P .. 'q:' .. name, request.patience + request.lease)
+  end
+end
+
+-- Lets a waiter live for its patience. An upgrade lives as long as the shared lock below it.
+local function be_patient(request)
+  if request.state == 'waiting' then
+    redis.call('ZADD', P .. 'ends', digits(NOW + request.patience), request.id)
+    outlive(request, request.patience)
+    for _, name in ipairs(request.names) do
+      keep(P .. 'q:' .. name, request.patience)
+    end
+  end
+end
+
+-- Tells a process that its request was granted; a hint that may be lost.
+local function announce(request)
+  table.insert(granted, { request.id, request.owner, request.info, request.mailbox })
+  if request.mailbox ~= '' then
+    local box = P .. 'm:' .. request.mailbox
+    redis.call('RPUSH', box, request.id)
+    redis.call('PEXPIRE', box, 60000)
+  end
+end
+
+-- Grants what has become grantable in the queue of one name. Stops at the first exclusive waiter that stays.
+local function pump_one(name)
+  local stay, sharer_stays = 0, false
+  while true do
+    local head = redis.call('ZRANGE', P .. 'q:' .. name, stay, stay)[1]
+    if not head or (sharer_stays and head:sub(17, 17) == 'x') then
+      return
+    end
+    local exclusive, request = head:sub(17, 17) == 'x', load(head:sub(18))
+    if request and grantable(request) then
+      leave_queues(request)
+      local lease = request.state == 'upgrading' and request.lease or math.min(request.provisional, request.lease)
+      grant(request, lease, request.state ~= 'upgrading')
+      announce(request)
+    elseif request then
+      stay, sharer_stays = stay + 1, true
+    else
+      redis.call('ZREM', P .. 'q:' .. name, head)
+    end
+    if exclusive and request then
+      return
+    end
+  end
+end
+
+-- Grants what has become grantable on these names. One look when nobody waits.
+local function pump(names)
+  if #names > 0 and redis.call('EXISTS', unpack(keys('q:', names))) > 0 then
+    for _, name in ipairs(names) do
+      pump_one(name)
+    end
+  end
+end
+
+-- Takes a request out of everything, without granting its names to others. O(names).
+local function remove(request)
+  local gone = { P .. 'r:' .. request.id }
+  if request.state ~= 'waiting' then
+    for _, name in ipairs(request.want.x or {}) do
+      table.insert(gone, P .. 'h:' .. name)
+    end
+    for _, name in ipairs(request.want.s or {}) do
+      redis.call('HDEL', P .. 'h:' .. name, request.id)
+    end
+  end
+  if request.state ~= 'held' then
+    leave_queues(request)
+  end
+  redis.call('DEL', unpack(gone))
+  redis.call('ZREM', P .. 'ends', request.id)
+end
+
+-- Removes every request whose time is over, then grants what that set free. Each verb begins with it, so that after it
+-- "there is a holder" and "the lease of the holder runs, or its lock delay" are the same. O(requests that ended).
+local function sweep()
+  local over = redis.call('ZRANGEBYSCORE', P .. 'ends', '-inf', digits(NOW))
+  local names = {}
+  for _, id in ipairs(over) do
+    local request = load(id)
+    if request then
+      remove(request)
+      for _, name in ipairs(request.names) do
+        table.insert(names, name)
+      end
+    else
+      redis.call('ZREM', P .. 'ends', id)
+    end
+  end
+  for _, name in ipairs(names) do
+    pump_one(name)
+  end
+end
+
+-- One holder as the client reads it.
+local function describe_holder(request, name)
+  alive(request)
+  return { name, request.modes[name], request.owner, request.info, digits(request.fence), NOW - request.since,
+    request.ends - NOW }
+end
+
+-- Who stands in the way of a request, how many wait for its names, and in how many ms it should ask again.
+local function obstacles(request)
+  local against, waiting, count, again, behind = {}, {}, 0, math.huge, false
+  for _, name in ipairs(request.names) do
+    local mode = asked(request, name)
+    for _, id in ipairs(holders_against(request, name, mode)) do
+      local holder = load(id)
+      if holder then
+        table.insert(against, describe_holder(holder, name))
+        again = math.min(again, holder.ends + holder.delay - NOW)
+      end
+    end
+    for _, entry in ipairs(redis.call('ZRANGE', P .. 'q:' .. name, 0, -1)) do
+      local id = entry:sub(18)
+      if id ~= request.id and not waiting[id] then
+        waiting[id], count = true, count + 1
+      end
+    end
+    behind = behind or queue_against(request, name, mode)
+  end
+  if behind then
+    again = request.patience / 2
+  end
+  return cjson.encode({ holders = against, waiters = count, behind = behind,
+    again = math.min(again, request.patience / 2) })
+end
+
+-- The answer of each verb, a line each: what became of it, the grants it made to others, and facts of its own. One
+-- string is the quickest to read; JSON has no line breaks of its own.
+local function answer(status, ...)
+  return table.concat({ status, #granted > 0 and cjson.encode(granted) or '', ... }, '\n')
+end
+
+local function answer_granted(request)
+  return answer('granted', digits(request.fence), digits(request.ends - NOW), request.want_text)
+end
