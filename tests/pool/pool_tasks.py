@@ -114,4 +114,4 @@ def refuse(self: Any) -> None:
 
 @app.task(name="pool.fail")
 def fail() -> None:
-    raise SystemExit("a task's last word")
+    raise RuntimeError("a task's last word")
