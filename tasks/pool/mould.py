@@ -11,12 +11,15 @@ from typing import Any
 
 from celery.utils import uuid
 from celery.utils.saferepr import saferepr
-from kombu.utils.json import dumps
+from kombu.utils.json import JSONEncoder
 
 from tasks.transport import NewTask
 
 #: As in Celery: longer arguments are shown shortened.
 LONGEST_SHOWN = 1024
+
+#: As kombu's ``dumps``, which makes an encoder for each call.
+dumps = JSONEncoder().encode
 
 
 class Mould:
