@@ -5,10 +5,11 @@
 """
 
 from locking import LockMode
-from tasks import task_manager
+from tasks import pool, task_manager
 from tasks.action import ActionTask, node_action
 from tasks.app import app
+from tasks.current import current
 from tasks.priority import Priority
 from tasks.task_manager import TaskManager
 
-__all__ = ["ActionTask", "LockMode", "Priority", "TaskManager", "app", "node_action", "task_manager"]
+__all__ = ["ActionTask", "LockMode", "Priority", "TaskManager", "app", "current", "node_action", "pool", "task_manager"]

@@ -2,16 +2,15 @@
 
 import functools
 import inspect
-import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, Literal, ParamSpec
 
-from celery.result import AsyncResult
 from celery.utils.log import get_task_logger
 
 from locking import LockError, LockMode, ResourceLocked
 from tasks.app import app
-from tasks.base import FleetTask
+from tasks.base import Arguments, FleetTask
+from tasks.current import TaskControls
 from tasks.errors import InvalidArguments, NoNodesGiven
 from tasks.inventory import Node
 from tasks.priority import Priority
@@ -22,13 +21,10 @@ logger = get_task_logger(__name__)
 #: What an action does when its nodes are busy: go back into the queue, fail at once, or give up quietly.
 OnBusy = Literal["defer", "raise", "skip"]
 
-#: A deferred action comes back after this many seconds, at random, so that waiters don't come in step.
-BUSY_DELAY = (0.5, 1.5)
-
 Params = ParamSpec("Params")
 
 
-class ActionTask(TaskManager):
+class ActionTask(TaskManager, TaskControls):
     """What an action's body gets as ``task``: its nodes, their lock and drivers, and itself as a running task."""
 
     def __init__(self, action: "NodeAction", refs: list[str]) -> None:
@@ -42,33 +38,8 @@ class ActionTask(TaskManager):
         )
 
     @property
-    def priority(self) -> int:
-        """The priority that this run was sent with."""
-        return self._action.current_priority
-
-    def progress(self, done: float, total: float, message: str = "") -> None:
-        """Tell whoever watches how far the work is.
-
-        Args:
-            done: how much is done, 0 to total.
-            total: how much there is to do.
-            message: what is being done. Defaults to nothing.
-        """
-        self._action.update_state(state="PROGRESS", meta={"done": done, "total": total, "message": message})
-        self._action.send_event("task-progress", done=done, total=total, message=message)
-
-    def defer(self, priority: int | None = None, delay: float = 0.0) -> None:
-        """Go back into the queue, with the same id and arguments, and start over later; this call does not return.
-
-        Args:
-            priority: the priority from then on. Defaults to the present one.
-            delay: how long to stay away, in seconds. Defaults to 0.
-        """
-        self._action.defer(delay=delay, priority=priority, reason=Deferred(self._action.name))
-
-
-class Deferred(Exception):
-    """An action asked to be put back into its queue."""
+    def _running(self) -> FleetTask:
+        return self._action
 
 
 class NodeAction(FleetTask):
@@ -88,10 +59,8 @@ class NodeAction(FleetTask):
         """The action's name without its module."""
         return str(self.name).rpartition(".")[2]
 
-    def apply_async(  # type: ignore[override]  # options go by name only
-        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> AsyncResult[Any]:
-        """Send the action: ``reboot.apply_async(["node-7"], priority=Priority.URGENT)``.
+    def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Arguments:
+        """Check a call, ``reboot.apply_async(["node-7"], priority=Priority.URGENT)``, before it is sent.
 
         Args:
             args: the nodes (a name or UUID, or a list of them), then the body's own arguments.
@@ -104,9 +73,8 @@ class NodeAction(FleetTask):
             InvalidPriority: the priority is not an integer.
         """
         refs, *rest = args or ((),)
-        kwargs = dict(kwargs or {})
         self._check_arguments(rest, kwargs)
-        return super().apply_async([self._references(refs), *rest], kwargs, **options)
+        return super().prepare([self._references(refs), *rest], kwargs, options)
 
     def _check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         try:
@@ -139,7 +107,7 @@ class NodeAction(FleetTask):
             return {"skipped": str(busy)}
         if self.on_busy == "raise":
             raise busy
-        return self.defer(delay=random.uniform(*BUSY_DELAY), reason=busy)  # noqa: S311 - spreads load, guards nothing
+        return self.defer(reason=busy)
 
     def _run_body(self, task: ActionTask, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -1,5 +1,7 @@
 """Builds the Celery application from the settings."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
@@ -7,11 +9,13 @@ from kombu import Queue
 
 from partitioning import initial_sync_queues, initial_sync_router
 from tasks import settings
+from tasks.admission import admitted
+from tasks.drain import AnnounceDrain, Drain
 from tasks.priority import Priority
 from tasks.runtime import Runtime
 from tasks.service import ConsumeConfiguredQueues
 from tasks.settings import Settings
-from tasks.transport import install
+from tasks.transport import Queues, install
 
 ACTIONS_QUEUE = "actions"
 PERIODIC_QUEUE = "periodic"
@@ -32,14 +36,31 @@ class FleetringApp(Celery):
     def __init__(self, main: str) -> None:
         super().__init__(main, amqp="tasks.transport:AMQP")
         self.runtime = Runtime()
+        #: Whether the worker that runs here is shutting down; None outside a worker.
+        self.drain: Drain | None = None
         self.add_defaults(lambda: celery_config(self.settings))
-        self.steps["worker"].add(ConsumeConfiguredQueues)
+        self.steps["worker"].update((ConsumeConfiguredQueues, AnnounceDrain))
         install(self)
 
     @property
     def settings(self) -> Settings:
         """The settings of the process."""
         return settings.current()
+
+    @contextmanager
+    def queues(self) -> Iterator[Queues]:
+        """Yield the queues, on a connection of this process's pool."""
+        with self.connection_or_acquire() as connection:
+            yield Queues(connection)
+
+    def send_task(self, name: str, *args: Any, **options: Any) -> Any:
+        """Send a task by its name, as Celery does; while its queue is quiesced, wait, or be refused.
+
+        Raises:
+            QueueClosed: the queue is being quiesced, and refuses new tasks.
+        """
+        send = super().send_task
+        return admitted(lambda: send(name, *args, **options))
 
 
 def celery_config(values: Settings) -> dict[str, Any]:
@@ -94,6 +115,9 @@ def _tasks(values: Settings) -> dict[str, Any]:
         "worker_send_task_events": True,
         "worker_concurrency": values.slots,
         "worker_prefetch_multiplier": 1,
+        # the name of the thread says what its task is at: tasks.current.set_name
+        "worker_task_log_format": "[%(asctime)s: %(levelname)s/%(processName)s/%(threadName)s] "
+        "%(task_name)s[%(task_id)s]: %(message)s",
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "timezone": "UTC",
     }

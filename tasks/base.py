@@ -1,19 +1,52 @@
-"""What every task of the application can do: exact priorities, and going back into its queue."""
+"""What every task of the application can do: exact priorities, and what a running task can ask and tell."""
 
+import math
+import random
+import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, NoReturn
 
-import redis
-from celery import Task
+from celery import Task, signals
 from celery.exceptions import Reject, Retry
 from celery.result import AsyncResult
+from celery.utils.log import get_task_logger
 from kombu.exceptions import OperationalError
+from redis import ConnectionError as RedisConnectionError
+from redis import RedisError
+from redis import TimeoutError as RedisTimeoutError
 
-from tasks.errors import BrokerUnreachable
+from tasks.app import app
+from tasks.errors import BrokerUnreachable, InvalidArguments
 from tasks.priority import Priority, validated
 
+logger = get_task_logger(__name__)
+
 #: What a broker, or a result store, that does not answer raises.
-SILENCE = (OperationalError, redis.ConnectionError, redis.TimeoutError)
+SILENCE = (OperationalError, RedisConnectionError, RedisTimeoutError)
+
+#: A deferred task stays away for this many seconds, at random, so that one which is alone doesn't spin, and several
+#: don't come in step.
+DEFER_DELAY = (0.5, 1.5)
+
+#: For so many seconds a task believes that nobody asked it to end.
+STOP_BELIEVED = 1.0
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]
+
+
+class Deferred(Exception):
+    """A task asked to be put back into its queue."""
+
+
+@dataclass
+class Run:
+    """What is remembered for as long as one run of a task lasts."""
+
+    stopping: bool = False
+    believed_until: float = -math.inf
+    thread_name: str = field(default_factory=lambda: threading.current_thread().name)
 
 
 class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task generic, celery does not
@@ -25,6 +58,8 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
 
     abstract = True
     default_priority: int = Priority.NORMAL
+
+    # -- sending
 
     def apply_async(  # type: ignore[override]  # options go by name only
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
@@ -38,48 +73,135 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
 
         Raises:
             InvalidPriority: the priority is not an integer.
+            QueueClosed: the queue is being quiesced, and refuses new tasks.
             BrokerUnreachable: the broker does not answer.
         """
-        asked = options.pop("priority", None)
-        priority = validated(self.name, self.default_priority if asked is None else asked)
+        sent_args, sent_kwargs, sent_options = self.prepare(args or (), kwargs or {}, options)
         try:
-            return super().apply_async(tuple(args or ()), dict(kwargs or {}), priority=priority, **options)
+            return super().apply_async(sent_args, sent_kwargs, **sent_options)
         except Exception as error:
             # Celery wraps the silence of a result store into a RuntimeError.
             silence = error if isinstance(error, SILENCE) else error.__cause__
             if isinstance(silence, SILENCE):
-                raise BrokerUnreachable(self.app.conf.broker_url, silence) from error
+                raise BrokerUnreachable(app.conf.broker_url, silence) from error
             raise
+
+    def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Arguments:
+        """Check a call and complete it; whatever sends the task, ``apply_async`` or the work pool, sends the answer.
+
+        Raises:
+            InvalidPriority: the priority is not an integer.
+        """
+        asked = options.get("priority")
+        priority = validated(self.name, self.default_priority if asked is None else asked)
+        return tuple(args), dict(kwargs), {**options, "priority": priority}
+
+    # -- running
 
     @property
     def current_priority(self) -> int:
-        """The priority that the running task was sent with."""
-        sent_with = (self.request.delivery_info or {}).get("priority")
-        return self.default_priority if sent_with is None else int(sent_with)
+        """The priority that the running task was claimed with."""
+        claimed_with = (self.request.delivery_info or {}).get("priority")
+        return self.default_priority if claimed_with is None else int(claimed_with)
 
-    def defer(self, *, delay: float, reason: Exception, priority: int | None = None) -> NoReturn:
-        """Put the running task back into its queue, to run again after a delay; this uses up no retry.
+    @property
+    def runs_in_worker(self) -> bool:
+        """True inside a task that a worker runs; False in eager mode and in a direct call."""
+        return not (self.request.is_eager or self.request.called_directly)
+
+    @property
+    def _run(self) -> Run:
+        run: Run = vars(self.request).setdefault("fleetring_run", Run())
+        return run
+
+    def defer(
+        self, *, priority: int | None = None, delay: float | None = None, reason: Exception | None = None
+    ) -> NoReturn:
+        """Put the running task back into its queue, as a new arrival, to start over; this uses up no retry.
 
         Args:
-            delay: how long it stays away, in seconds.
             priority: the priority from then on. Defaults to the present one.
+            delay: how long it stays away, in seconds, from 0. Defaults to 0.5 to 1.5, at random.
             reason: why; its text stands in the task's state until it runs again, and it is what is raised
-                where there is no queue to go back to (eager mode, a direct call).
+                where there is no queue to go back to (eager mode, a direct call). Defaults to `Deferred`.
 
         Raises:
             Retry: this is how Celery ends the run.
             Reject: the task could not be sent again; the broker keeps the message of this run.
+            InvalidPriority: the priority is not an integer.
+            InvalidArguments: the delay is no number of seconds.
         """
-        if self.request.is_eager or self.request.called_directly:
+        reason = reason or Deferred(self.name)
+        again_with = validated(self.name, self.current_priority if priority is None else priority)
+        away = random.uniform(*DEFER_DELAY) if delay is None else _seconds(delay)  # noqa: S311 - spreads load only
+        if not self.runs_in_worker:
             raise reason
         again = self.signature_from_request(
-            self.request,
-            countdown=delay,
-            retries=self.request.retries,
-            priority=self.current_priority if priority is None else priority,
+            self.request, countdown=away, retries=self.request.retries, priority=again_with
         )
         try:
             again.apply_async()
         except Exception as error:
             raise Reject(error, requeue=True) from error
-        raise Retry(exc=reason, when=delay)  # type: ignore[arg-type]  # its type wants numbers.Real
+        raise Retry(exc=reason, when=away)  # type: ignore[arg-type]  # its type wants numbers.Real
+
+    def should_terminate(self) -> bool:
+        """Tell whether the running task is asked to end soon; it may go on, or defer itself, all the same.
+
+        It is when the task was cancelled, when its queue was resized to no slots, and when its worker is shutting
+        down. The broker is asked at most once a second; while it is silent the last answer holds.
+        """
+        if app.drain is not None and app.drain.begun:
+            return True
+        run = self._run
+        if self.runs_in_worker and not run.stopping and monotonic() >= run.believed_until:
+            run.believed_until = monotonic() + STOP_BELIEVED
+            run.stopping = self._asked_to_stop()
+        return run.stopping
+
+    def _asked_to_stop(self) -> bool:
+        queue = str((self.request.delivery_info or {}).get("routing_key"))
+        try:
+            with app.queues() as queues:
+                return queues.is_stopping(str(self.request.id), queue)
+        except (RedisError, OperationalError, OSError) as error:
+            logger.warning("the broker could not be asked whether the task is to end: %s", error)
+            return False
+
+    def set_name(self, name: str | None) -> None:
+        """Say in the logs and events what the running task works on, until it ends.
+
+        Args:
+            name: what the thread is called, behind its own name; None or nothing takes that back.
+        """
+        signals.task_postrun.connect(_take_name_back, dispatch_uid="fleetring.set_name")
+        own = self._run.thread_name
+        threading.current_thread().name = f"{own}/{name}" if name else own
+        if self.runs_in_worker:
+            self.send_event("task-named", name=name or "")
+
+    def take_name_back(self) -> None:
+        """Give the thread its own name again."""
+        threading.current_thread().name = self._run.thread_name
+
+    def progress(self, done: float, total: float, message: str = "") -> None:
+        """Tell whoever watches how far the work is, as the task's state ``PROGRESS`` and as an event.
+
+        Args:
+            done: how much is done, 0 to total.
+            total: how much there is to do.
+            message: what is being done. Defaults to nothing.
+        """
+        self.update_state(state="PROGRESS", meta={"done": done, "total": total, "message": message})
+        self.send_event("task-progress", done=done, total=total, message=message)
+
+
+def _take_name_back(sender: FleetTask, **_: Any) -> None:
+    if isinstance(sender, FleetTask):
+        sender.take_name_back()
+
+
+def _seconds(delay: object) -> float:
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
+        raise InvalidArguments(f"a delay of {delay!r} is not usable: give seconds, 0 or more")
+    return float(delay)

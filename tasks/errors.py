@@ -50,3 +50,26 @@ class NoNodesGiven(FleetringError, ValueError):
 
 class InvalidPeriodicTask(FleetringError, ValueError):
     """A periodic task was declared with options that cannot work."""
+
+
+class NotInTask(FleetringError, RuntimeError):
+    """Something that belongs to a running task was used outside of one."""
+
+    def __init__(self) -> None:
+        super().__init__("tasks.current is the task that runs here, and none does: use it inside a task's body only")
+
+
+class MismatchedBatch(FleetringError, ValueError):
+    """A batch of tasks came with a list of priorities or of ids that has another length."""
+
+
+class UnknownQueue(FleetringError, LookupError):
+    """A verb of the work pool named a queue that nobody ever declared."""
+
+
+class QueueInactive(FleetringError):
+    """Waiting for a queue to become quiet would never end: it holds tasks and starts none."""
+
+
+class QuiesceTimeout(FleetringError, TimeoutError):
+    """A queue did not become quiet in time."""

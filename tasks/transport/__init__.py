@@ -1,8 +1,10 @@
 """Fleetring's kombu transport for Redis: queues in sorted sets, one script a verb, leases instead of timeouts."""
 
-from tasks.transport.admin import DeadLetter, ListedTask, NewTask, Queues, QueueStats
+from tasks.transport.admin import Gate, Queues
 from tasks.transport.connection import AMQP, Connection
-from tasks.transport.errors import DuplicateTask, NoSuchTask, TransportError, UnsupportedKombu
+from tasks.transport.errors import DuplicateTask, NoSuchTask, QueueClosed, TransportError, UnsupportedKombu
+from tasks.transport.outbox import Outbox
+from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats, State
 from tasks.transport.sentinel import SentinelTransport
 from tasks.transport.transport import Transport
 from tasks.transport.worker import QueueStep, install
@@ -12,13 +14,17 @@ __all__ = [
     "Connection",
     "DeadLetter",
     "DuplicateTask",
+    "Gate",
     "ListedTask",
     "NewTask",
     "NoSuchTask",
+    "Outbox",
+    "QueueClosed",
     "QueueStats",
     "QueueStep",
     "Queues",
     "SentinelTransport",
+    "State",
     "Transport",
     "TransportError",
     "UnsupportedKombu",

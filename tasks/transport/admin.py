@@ -2,83 +2,19 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import Any, Literal
 
 import redis
 
 from tasks.transport.envelope import MICROSECONDS, exact_priority
-from tasks.transport.errors import DuplicateTask, NoSuchTask
+from tasks.transport.errors import NoSuchTask, refusal
+from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats, State
 from tasks.transport.scripts import call
 
-State = Literal["ready", "running", "delayed", "parked"]
-
-
-@dataclass(frozen=True)
-class QueueStats:
-    """One queue at one moment.
-
-    Attributes:
-        depth: number of ready tasks by priority.
-        oldest: age in seconds of the ready task that arrived first; None without one.
-        pauses: named reasons for which the queue is paused, each with the time (epoch seconds) since when.
-    """
-
-    queue: str
-    depth: dict[int, int]
-    oldest: float | None
-    running: int
-    parked: int
-    delayed: int
-    dead: int
-    pauses: dict[str, float]
-
-    @property
-    def ready(self) -> int:
-        """Number of tasks that could start now."""
-        return sum(self.depth.values())
-
-
-@dataclass(frozen=True)
-class ListedTask:
-    """One living task. Times are epoch seconds on the server's clock; `due` is set for delayed tasks only."""
-
-    id: str
-    name: str
-    queue: str
-    state: State
-    priority: int
-    arrival: float
-    redeliveries: int
-    due: float | None
-    worker: str | None
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """A task that will not be tried again by itself: why, when (epoch seconds), and who had it last."""
-
-    id: str
-    name: str
-    queue: str
-    reason: str
-    at: float
-    worker: str
-    redeliveries: int
-    payload: bytes
-
-
-@dataclass(frozen=True)
-class NewTask:
-    """One task to publish as it stands: `payload` is a kombu message in JSON; `delay` and `lifetime` are seconds."""
-
-    queue: str
-    id: str
-    payload: str
-    priority: int = 0
-    delay: float = 0.0
-    lifetime: float | None = None
+Gate = Literal["block", "reject"]
+"""What adders do while a queue is quiesced: wait, or give up."""
 
 
 class Queues:
@@ -90,6 +26,9 @@ class Queues:
 
     CHUNK = 5000
     """Tasks published by one script: it takes some tens of milliseconds, in which the server does nothing else."""
+
+    AT_ONCE = 50_000
+    """Tasks that `add` takes: the server does nothing else for as long as it adds them."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -124,14 +63,54 @@ class Queues:
         """
         count, rest = 0, iter(tasks)
         while chunk := list(islice(rest, self.CHUNK)):
-            arguments = [part for task in chunk for part in _arguments(task)]
+            arguments = [part for task in chunk for part in task.arguments]
             try:
                 count += self._call("publish", "1" if unique else "0", "1", *arguments)
             except redis.ResponseError as error:
-                raise _duplicate(error) from None
+                raise refusal(error) from None
         return count
 
-    # -- waiting tasks
+    def add(self, tasks: Sequence[NewTask]) -> None:
+        """Add new tasks, all or none, in one script, which takes some 10 microseconds of the server's time for each.
+
+        Sent twice because an answer was lost, it adds them once.
+
+        Raises:
+            DuplicateTask: an id lives already, or occurs twice.
+            QueueClosed: a queue is being quiesced.
+            ValueError: a priority is beyond +-2**53, or there are more tasks than `AT_ONCE`.
+        """
+        if not tasks:
+            return
+        if len(tasks) > self.AT_ONCE:
+            raise ValueError(f"{len(tasks)} tasks are too many for one step: add at most {self.AT_ONCE} at once")
+        arguments: list[Any] = []
+        for _, run in groupby(tasks, key=attrgetter("queue", "priority", "delay", "lifetime")):
+            alike = list(run)
+            arguments += (*alike[0].kind, len(alike))
+            arguments += (part for task in alike for part in (task.id, task.payload))
+        try:
+            self._call("add", *arguments)
+        except redis.ResponseError as error:
+            raise refusal(error) from None
+
+    # -- single tasks
+
+    def find(self, task_id: str) -> ListedTask:
+        """Return one living task.
+
+        Raises:
+            NoSuchTask: no task with this id lives.
+        """
+        row = self._call("find", task_id)
+        if row is None:
+            raise no_such(task_id)
+        return ListedTask.from_row(row[0].decode(), row[1:])
+
+    def living(self, queue: str, task_ids: Sequence[str]) -> list[str]:
+        """Return those of `task_ids` that still live in `queue`."""
+        answers = self._call("living", queue, *task_ids)
+        return [task_id for task_id, lives in zip(task_ids, answers, strict=True) if lives]
 
     def change_priority(self, task_id: str, priority: int) -> State:
         """Give a waiting task another priority; its arrival, and so its place among equals, stays.
@@ -139,7 +118,7 @@ class Queues:
         Raises:
             NoSuchTask: no task with this id is ready, delayed or parked.
         """
-        return _found(task_id, self._call("change_priority", task_id, exact_priority(priority)))
+        return found(task_id, self._call("change_priority", task_id, exact_priority(priority)))
 
     def cancel(self, task_id: str) -> State:
         """Remove a waiting task at once, or flag a running one; returns where it was.
@@ -147,7 +126,11 @@ class Queues:
         Raises:
             NoSuchTask: no task with this id lives.
         """
-        return _found(task_id, self._call("cancel", task_id))
+        return found(task_id, self._call("cancel", task_id))
+
+    def is_stopping(self, task_id: str, queue: str) -> bool:
+        """Tell whether a running task is asked to end: it was cancelled, or its queue is to have no slots."""
+        return bool(self._call("is_stopping", task_id, queue))
 
     def is_cancelled(self, task_id: str) -> bool:
         """Tell whether a running task was cancelled."""
@@ -160,7 +143,7 @@ class Queues:
             NoSuchTask: no task with this id lives.
         """
         if not self._call("park", task_id):
-            raise _no_such(task_id)
+            raise no_such(task_id)
 
     def unpark(self, *task_ids: str) -> int:
         """Put parked tasks back into their queues; returns how many were parked."""
@@ -176,6 +159,21 @@ class Queues:
         """Take back one reason for a pause; returns whether the queue runs now."""
         return int(self._call("pause", queue, reason, "0")) == 0
 
+    def limit(self, queue: str, slots: int | None) -> None:
+        """Let at most `slots` tasks of `queue` run at once, over all workers; None takes the limit away."""
+        self._call("limit", queue, "" if slots is None else slots)
+
+    def close_gate(self, queue: str, token: str, mode: Gate, seconds: float) -> None:
+        """Refuse new tasks for `queue`, for so many seconds at most; each token closes it for itself.
+
+        What lives already may be published again, and running tasks of the queue may add their children.
+        """
+        self._call("gate", queue, token, mode, round(seconds * MICROSECONDS))
+
+    def open_gate(self, queue: str, token: str) -> None:
+        """Take back what this token closed."""
+        self._call("gate", queue, token, "", 0)
+
     def set_ageing(self, queue: str, seconds: float | None) -> None:
         """Make one level of priority worth so many seconds of arrival in `queue`; None is strict order, the default.
 
@@ -188,7 +186,7 @@ class Queues:
 
     def stats(self, queue: str) -> QueueStats:
         """Count what `queue` holds; an unknown queue holds nothing."""
-        depth, oldest, age, running, parked, delayed, dead, paused = self._call("stats", queue)
+        depth, oldest, age, running, parked, delayed, dead, paused, limit = self._call("stats", queue)
         return QueueStats(
             queue=queue,
             depth={int(depth[i]): int(depth[i + 1]) for i in range(0, len(depth), 2)},
@@ -198,6 +196,7 @@ class Queues:
             delayed=int(delayed),
             dead=int(dead),
             pauses={reason: int(at) / MICROSECONDS for reason, at in json.loads(paused or b"{}").items()},
+            slots=int(limit) if limit else None,
         )
 
     def has_running_tasks(self, queue: str) -> bool:
@@ -207,14 +206,18 @@ class Queues:
     def tasks(self, queue: str, limit: int = 100) -> list[ListedTask]:
         """List living tasks: ready ones in the order of their start, running, delayed, parked; `limit` of each kind."""
         listed = self._call("list", queue, limit)
-        return [_listed(queue, listed[i : i + 4]) for i in range(0, len(listed), 4)]
+        return [ListedTask.from_row(queue, listed[i : i + 4]) for i in range(0, len(listed), 4)]
+
+    def ids(self, queue: str) -> list[str]:
+        """Return the ids of all living tasks of `queue`; a long queue costs the server a moment."""
+        return [task_id.decode() for task_id in self._call("ids", queue)]
 
     # -- dead letters
 
     def dead_letters(self, queue: str) -> list[DeadLetter]:
         """List the dead letters of `queue`, the oldest first."""
         flat = self._call("letters", queue)
-        letters = [_letter(queue, flat[i].decode(), flat[i + 1]) for i in range(0, len(flat), 2)]
+        letters = [DeadLetter.from_letter(queue, flat[i].decode(), flat[i + 1]) for i in range(0, len(flat), 2)]
         return sorted(letters, key=lambda letter: (letter.at, letter.id))
 
     def retry_dead(self, task_id: str) -> None:
@@ -238,62 +241,13 @@ class Queues:
             raise NoSuchTask(f"Dead letter {task_id!r} was not found: it was retried or dropped before, or never was")
 
 
-def _arguments(task: NewTask) -> Sequence[Any]:
-    lifetime = "" if task.lifetime is None else round(task.lifetime * MICROSECONDS)
-    return task.queue, task.id, exact_priority(task.priority), round(task.delay * MICROSECONDS), lifetime, task.payload
-
-
-def _duplicate(error: redis.ResponseError) -> Exception:
-    _, _, task_id = str(error).partition("DUPLICATE ")
-    if not task_id:
-        return error
-    return DuplicateTask(f"Task {task_id!r} lives already: wait until it has ended, or choose another id")
-
-
-def _no_such(task_id: str) -> NoSuchTask:
+def no_such(task_id: str) -> NoSuchTask:
+    """Return the error for a task that is not where it was looked for."""
     return NoSuchTask(f"Task {task_id!r} was not found: it has ended, it runs, or it never was queued here")
 
 
-def _found(task_id: str, state: bytes | None) -> State:
+def found(task_id: str, state: bytes | None) -> State:
+    """Return the state that a script found a task in; raises NoSuchTask when it found none."""
     if state is None:
-        raise _no_such(task_id)
+        raise no_such(task_id)
     return state.decode()  # type: ignore[return-value] # the scripts know no other states
-
-
-def _name_in(payload: bytes) -> str:
-    try:
-        return str(json.loads(payload)["headers"]["task"])
-    except (ValueError, LookupError, TypeError):
-        return "?"
-
-
-def _listed(queue: str, row: list[bytes]) -> ListedTask:
-    state, member, detail, record = row
-    header, _, payload = record.partition(b"\n")
-    arrival, priority, redeliveries, _ = map(int, header.split(b" "))
-    return ListedTask(
-        id=member[16:].decode(),
-        name=_name_in(payload),
-        queue=queue,
-        state=state.decode(),  # type: ignore[arg-type] # the script knows no other states
-        priority=priority,
-        arrival=arrival / MICROSECONDS,
-        redeliveries=redeliveries,
-        due=float(detail) / MICROSECONDS if state == b"delayed" else None,
-        worker=detail.decode() if state == b"running" else None,
-    )
-
-
-def _letter(queue: str, task_id: str, letter: bytes) -> DeadLetter:
-    line, _, payload = letter.partition(b"\n")
-    told = json.loads(line)
-    return DeadLetter(
-        id=task_id,
-        name=_name_in(payload),
-        queue=queue,
-        reason=told["reason"],
-        at=int(told["at"]) / MICROSECONDS,
-        worker=told["worker"],
-        redeliveries=int(told["deliveries"]),
-        payload=payload,
-    )

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from tasks.transport.claims import CONNECTION_LOST, Claims
 from tasks.transport.consumer import Consumer, bequeath, inherit
 from tasks.transport.envelope import Message, envelope, priority_of
+from tasks.transport.errors import refusal
 from tasks.transport.kombu_parts import BaseChannel
 from tasks.transport.qos import QoS
 from tasks.transport.scripts import ROOT, call, load, packed, script
@@ -127,9 +128,13 @@ class Channel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         if batch is not None:
             batch.add("evalsha", script("publish").sha, 1, ROOT, *arguments)
             return
-        with self.conn_or_acquire() as client:
-            if not call(client, "publish", *arguments):
-                logger.warning("Message for queue %s is dropped: the queue was deleted.", queue)
+        try:
+            with self.conn_or_acquire() as client:
+                stored = call(client, "publish", *arguments)
+        except ResponseError as error:
+            raise refusal(error) from None
+        if not stored:
+            logger.warning("Message for queue %s is dropped: the queue was deleted.", queue)
 
     # -- queues
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import kombu
 from kombu import connection as _connection
+from kombu import messaging as _messaging
 from kombu.transport import redis as _redis
 from kombu.transport import virtual as _virtual
 
@@ -21,3 +22,4 @@ BaseTransport: Any = _redis.Transport
 BaseConnection: Any = _connection.Connection
 BasePooledConnection: Any = _connection.PooledConnection
 BaseConnectionPool: Any = _connection.ConnectionPool
+BaseProducer: Any = _messaging.Producer

@@ -12,7 +12,7 @@ ROOT = "fleetring:"
 """What every key of the queues begins with, behind the transport's ``global_keyprefix``."""
 
 # Claiming and settling only make room, so they must go on working on a server whose memory is full.
-_SHEBANGS = {"publish": "#!lua\n", "adopt": "#!lua\n", "exhume": "#!lua\n"}
+_SHEBANGS = {"add": "#!lua\n", "publish": "#!lua\n", "adopt": "#!lua\n", "exhume": "#!lua\n"}
 _SHEBANG = "#!lua flags=allow-oom\n"
 
 

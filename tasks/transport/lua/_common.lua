@@ -11,6 +11,7 @@
 -- held:<consumer>   hash, member -> queue: what this consumer was given and has not settled
 -- leases            sorted set, consumer -> end of its lease
 -- queues, paused, ageing, cancelled, arrival: known queues, pause reasons, seconds per level, flags, last arrival
+-- limits, gates     hashes, queue -> how many of its tasks run at once; who quiesces it, until when, in which mode
 local root = KEYS[1]
 local HORIZON = 2000000 -- idle consumers look again at least this often, so only nearer due times need a wake-up
 
@@ -36,10 +37,15 @@ local function queue_keys(queue)
 end
 
 -- Strictly increasing, and the time of day: one number is order, age and identity of a publication.
+-- Returns the first of `count` arrivals in a row.
+local function reserve_arrivals(now, count)
+  local first = math.max(now, tonumber(redis.call('GET', root .. 'arrival') or '0') + 1)
+  redis.call('SET', root .. 'arrival', digits(first + count - 1))
+  return first
+end
+
 local function next_arrival(now)
-  local arrival = math.max(now, tonumber(redis.call('GET', root .. 'arrival') or '0') + 1)
-  redis.call('SET', root .. 'arrival', digits(arrival))
-  return digits(arrival)
+  return digits(reserve_arrivals(now, 1))
 end
 
 local function parse(record)
@@ -67,12 +73,15 @@ local function seconds_per_level(queue)
   return tonumber(redis.call('HGET', root .. 'ageing', queue) or '0')
 end
 
-local function score(queue, arrival, priority)
-  local ageing = seconds_per_level(queue)
+local function score_at(ageing, arrival, priority)
   if ageing > 0 then
     return string.format('%.17g', tonumber(arrival) + priority * ageing * 1000000)
   end
   return digits(priority)
+end
+
+local function score(queue, arrival, priority)
+  return score_at(seconds_per_level(queue), arrival, priority)
 end
 
 -- Wakes up to `count` idle consumers; one that no longer listens is dead and simply forgotten.
@@ -113,11 +122,10 @@ local function put_back(queue, member, limit, reason, worker, now)
   local record, task = lookup(queue, member)
   if not record then return false end
   local id = string.sub(member, 17)
-  if redis.call('SISMEMBER', root .. 'cancelled', id) == 1 then
-    finish(queue, member)
-    return false
-  end
-  if limit then
+  if redis.call('SREM', root .. 'cancelled', id) == 1 then
+    limit, task.expires = nil, 1 -- a worker will find it expired, and record that it ended
+    redis.call('HSET', key(queue, 'tasks'), id, header(task) .. string.sub(record, task.start))
+  elseif limit then
     task.deliveries = task.deliveries + 1
     if task.deliveries > limit then
       bury(queue, member, record, task, reason, worker, now)
@@ -156,6 +164,43 @@ local function find(id, queues)
       return queue, task.arrival .. id, record, task
     end
   end
+end
+
+-- Every living task of a queue waits in one of three places, or runs.
+local function running(queue)
+  local waiting = 0
+  for _, part in ipairs({ 'ready', 'delayed', 'parked' }) do
+    waiting = waiting + redis.call('ZCARD', key(queue, part))
+  end
+  return redis.call('HLEN', key(queue, 'tasks')) - waiting
+end
+
+-- How a queue refuses new tasks while it is quiesced: 'block' or 'reject', and for how long at most; else nil.
+local function gate_of(queue, now)
+  local stored = redis.call('HGET', root .. 'gates', queue)
+  if not stored then return nil end
+  local mode, left = nil, 0
+  for _, gate in pairs(cjson.decode(stored)) do
+    if tonumber(gate.closed_until) > now then
+      mode = (mode == 'reject' or gate.mode == 'reject') and 'reject' or 'block'
+      left = math.max(left, tonumber(gate.closed_until) - now)
+    end
+  end
+  if not mode then redis.call('HDEL', root .. 'gates', queue) end
+  return mode, left
+end
+
+-- Whoever quiesces a queue waits for its tasks, so these may be published again, and so may their children.
+local function is_awaited(queue, id, payload)
+  if find(id, { queue }) then return true end
+  local readable, message = pcall(cjson.decode, payload)
+  local headers = readable and type(message) == 'table' and message.headers
+  local parent = type(headers) == 'table' and headers.parent_id
+  return type(parent) == 'string' and find(parent, { queue }) ~= nil
+end
+
+local function refusal(queue, mode, left)
+  return redis.error_reply('QUIESCING ' .. mode .. ' ' .. digits(left) .. ' ' .. queue)
 end
 
 -- Takes a member out of wherever it waits; returns 'ready', 'delayed', 'parked' or nil (running).

@@ -62,9 +62,11 @@ end
 
 -- The place of a head among several queues: its priority; in a queue with ageing, the priority that a
 -- task which arrives now would need to be its equal.
-local function candidates_of(queue)
-  local found, ageing = {}, seconds_per_level(queue)
-  local heads = redis.call('ZRANGE', key(queue, 'ready'), 0, free, 'WITHSCORES')
+local function candidates_of(queue, limit)
+  local found, ageing, last = {}, seconds_per_level(queue), free
+  if limit then last = math.min(free, tonumber(limit) - running(queue) - 1) end
+  if last < 0 then return found end
+  local heads = redis.call('ZRANGE', key(queue, 'ready'), 0, last, 'WITHSCORES')
   for i = 1, #heads, 2 do
     local level = tonumber(heads[i + 1])
     if ageing > 0 then level = (level - now) / (ageing * 1000000) end
@@ -81,11 +83,12 @@ end
 local function runnable()
   local found, next_due = {}, nil
   local paused = #queues > 0 and redis.call('HMGET', root .. 'paused', unpack(queues)) or {}
+  local limits = #queues > 0 and redis.call('HMGET', root .. 'limits', unpack(queues)) or {}
   for i, queue in ipairs(queues) do
     if not paused[i] then
       local due = promote(queue)
       if due and (not next_due or due < next_due) then next_due = due end
-      for _, candidate in ipairs(candidates_of(queue)) do found[#found + 1] = candidate end
+      for _, candidate in ipairs(candidates_of(queue, limits[i])) do found[#found + 1] = candidate end
     end
   end
   table.sort(found, in_order)

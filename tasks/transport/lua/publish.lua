@@ -4,7 +4,7 @@
 -- ARGV[1]  '1': an id that lives already is an error; '0': the new message replaces it
 -- ARGV[2]  '1': the queue is created when it is unknown; '0': the message is dropped then
 -- ARGV[3+] six for each task: queue, id, priority, delay, lifetime ('' = none; both in microseconds), payload
--- Returns  the number of tasks stored, or the error DUPLICATE <id>
+-- Returns  the number of tasks stored, or the error DUPLICATE <id> or QUIESCING <mode> <microseconds> <queue>
 -- Cost     O(log N) a task
 local now, stored = clock(), 0
 local unique, create = ARGV[1] == '1', ARGV[2] == '1'
@@ -18,6 +18,11 @@ if unique then
     end
     seen[id] = true
   end
+end
+
+for i = 3, #ARGV, 6 do
+  local mode, left = gate_of(ARGV[i], now)
+  if mode and not is_awaited(ARGV[i], ARGV[i + 1], ARGV[i + 5]) then return refusal(ARGV[i], mode, left) end
 end
 
 -- A task that still waits keeps its place when it is published again; one that runs arrives anew.

@@ -3,8 +3,8 @@
 -- KEYS[1]  root
 -- ARGV[1]  queue
 -- Returns  {{priority, number, ...} of ready tasks, oldest arrival of them or '', age of that in microseconds,
---          running, parked, delayed, dead, pause reasons as JSON or ''}
--- Cost     O(priorities * log N + running), with ageing O(N)
+--          running, parked, delayed, dead, pause reasons as JSON or '', limit or ''}
+-- Cost     O(priorities * log N), with ageing O(N)
 local queue, now = ARGV[1], clock()
 local ready = key(queue, 'ready')
 local depth, oldest = {}, nil
@@ -39,19 +39,10 @@ local function of_ageing_queue()
   end
 end
 
-local function running()
-  local count = 0
-  for _, consumer in ipairs(redis.call('ZRANGE', root .. 'leases', 0, -1)) do
-    for _, holding in ipairs(holdings(consumer)) do
-      if holding[2] == queue and lookup(queue, holding[1]) then count = count + 1 end
-    end
-  end
-  return count
-end
-
 if seconds_per_level(queue) > 0 then of_ageing_queue() else of_strict_queue() end
 return {
-  depth, oldest or '', oldest and digits(now - tonumber(oldest)) or '0', running(),
+  depth, oldest or '', oldest and digits(now - tonumber(oldest)) or '0', running(queue),
   redis.call('ZCARD', key(queue, 'parked')), redis.call('ZCARD', key(queue, 'delayed')),
   redis.call('HLEN', key(queue, 'dead')), redis.call('HGET', root .. 'paused', queue) or '',
+  redis.call('HGET', root .. 'limits', queue) or '',
 }

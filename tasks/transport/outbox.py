@@ -1,0 +1,62 @@
+"""A producer that keeps what it is to send, so that many tasks can leave in one step."""
+
+from typing import Any
+
+from celery import Celery
+
+from tasks.transport.admin import Queues
+from tasks.transport.envelope import MICROSECONDS, envelope
+from tasks.transport.kombu_parts import BaseProducer
+from tasks.transport.records import NewTask
+
+EVENTS_AT_ONCE = 500
+"""Events in one message: monitors read a message as a whole."""
+
+
+class Outbox(BaseProducer):  # type: ignore[misc] # see kombu_parts
+    """Collects the messages that Celery writes, tasks and their ``task-sent`` events, until it is sent.
+
+    Args:
+        app: the application whose tasks are sent.
+        connection: a connection whose transport is this package's.
+    """
+
+    def __init__(self, app: Celery, connection: Any) -> None:
+        super().__init__(connection, auto_declare=False)
+        self.tasks: list[NewTask] = []
+        self.events: list[str] = []
+        self._event_exchange = app.conf.event_exchange
+        self._of_events: dict[str, Any] = {}
+
+    def _publish(self, body: Any, *prepared: Any) -> None:
+        """Keep a message that kombu has prepared, and would send now."""
+        priority, content_type, encoding, headers, properties, routing_key, _, _, exchange, declare, *_ = prepared
+        channel = self.channel
+        for entity in declare:
+            self.maybe_declare(entity)
+        message = channel.prepare_message(body, priority, content_type, encoding, headers, properties)
+        if exchange == self._event_exchange:
+            self.events.append(body)
+            self._of_events = message
+            return
+        channel._inplace_augment_message(message, exchange, routing_key)  # noqa: SLF001 - as basic_publish
+        for queue in channel._lookup(exchange, routing_key) if exchange else [routing_key]:  # noqa: SLF001 - as above
+            self.tasks.append(_new_task(queue, message))
+
+    def send(self) -> None:
+        """Send the tasks, all or none, then tell monitors.
+
+        Raises:
+            DuplicateTask: an id lives already, or occurs twice.
+            QueueClosed: a queue is being quiesced.
+        """
+        Queues(self.connection).add(self.tasks)
+        for first in range(0, len(self.events), EVENTS_AT_ONCE):
+            batch = ",".join(self.events[first : first + EVENTS_AT_ONCE])
+            self.channel.basic_publish({**self._of_events, "body": f"[{batch}]"}, self._event_exchange, "task.multi")
+
+
+def _new_task(queue: str, message: Any) -> NewTask:
+    _, task_id, priority, delay, lifetime, payload = envelope(queue, message)
+    seconds = None if isinstance(lifetime, str) else lifetime / MICROSECONDS
+    return NewTask(queue, task_id, payload, priority, delay / MICROSECONDS, seconds)

@@ -1,0 +1,141 @@
+"""What scripts take and answer, as values that callers can read."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Self
+
+from tasks.transport.envelope import MICROSECONDS, exact_priority
+
+State = Literal["ready", "running", "delayed", "parked"]
+
+
+def name_in(payload: bytes) -> str:
+    """Return the name of the task in a payload; ``?`` when nobody can read it."""
+    try:
+        return str(json.loads(payload)["headers"]["task"])
+    except (ValueError, LookupError, TypeError):
+        return "?"
+
+
+@dataclass(frozen=True)
+class QueueStats:
+    """One queue at one moment.
+
+    Attributes:
+        depth: number of ready tasks by priority.
+        oldest: age in seconds of the ready task that arrived first; None without one.
+        pauses: named reasons for which the queue is paused, each with the time (epoch seconds) since when.
+        slots: how many of its tasks run at once, at most; None without a limit.
+    """
+
+    queue: str
+    depth: dict[int, int]
+    oldest: float | None
+    running: int
+    parked: int
+    delayed: int
+    dead: int
+    pauses: dict[str, float]
+    slots: int | None
+
+    @property
+    def ready(self) -> int:
+        """Number of tasks that could start now."""
+        return sum(self.depth.values())
+
+
+@dataclass(frozen=True)
+class ListedTask:
+    """One living task. Times are epoch seconds on the server's clock; `due` is set for delayed tasks only."""
+
+    id: str
+    name: str
+    queue: str
+    state: State
+    priority: int
+    arrival: float
+    redeliveries: int
+    due: float | None
+    worker: str | None
+    payload: bytes = field(repr=False)
+
+    @classmethod
+    def from_row(cls, queue: str, row: Sequence[bytes]) -> Self:
+        """Read what ``list.lua`` or ``find.lua`` says of one task: state, member, detail, record."""
+        state, member, detail, record = row
+        header, _, payload = record.partition(b"\n")
+        arrival, priority, redeliveries, _ = map(int, header.split(b" "))
+        return cls(
+            id=member[16:].decode(),
+            name=name_in(payload),
+            queue=queue,
+            state=state.decode(),  # type: ignore[arg-type] # the scripts know no other states
+            priority=priority,
+            arrival=arrival / MICROSECONDS,
+            redeliveries=redeliveries,
+            due=float(detail) / MICROSECONDS if state == b"delayed" else None,
+            worker=(detail.decode() or None) if state == b"running" else None,
+            payload=payload,
+        )
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A task that will not be tried again by itself: why, when (epoch seconds), and who had it last."""
+
+    id: str
+    name: str
+    queue: str
+    reason: str
+    at: float
+    worker: str
+    redeliveries: int
+    payload: bytes = field(repr=False)
+
+    @classmethod
+    def from_letter(cls, queue: str, task_id: str, letter: bytes) -> Self:
+        """Read what ``letters.lua`` says of one dead letter: a line of JSON, then the payload."""
+        line, _, payload = letter.partition(b"\n")
+        told = json.loads(line)
+        return cls(
+            id=task_id,
+            name=name_in(payload),
+            queue=queue,
+            reason=told["reason"],
+            at=int(told["at"]) / MICROSECONDS,
+            worker=told["worker"],
+            redeliveries=int(told["deliveries"]),
+            payload=payload,
+        )
+
+
+class NewTask(NamedTuple):
+    """One task to add as it stands: `payload` is a kombu message in JSON; `delay` and `lifetime` are seconds."""
+
+    queue: str
+    id: str
+    payload: str
+    priority: int = 0
+    delay: float = 0.0
+    lifetime: float | None = None
+
+    @property
+    def kind(self) -> tuple[str, int, int, int | str]:
+        """Queue, priority, delay and lifetime, as scripts take them.
+
+        Raises:
+            ValueError: the priority is beyond +-2**53.
+        """
+        lifetime = "" if self.lifetime is None else round(self.lifetime * MICROSECONDS)
+        return self.queue, exact_priority(self.priority), round(self.delay * MICROSECONDS), lifetime
+
+    @property
+    def arguments(self) -> tuple[str, str, int, int, int | str, str]:
+        """What ``publish.lua`` takes for it.
+
+        Raises:
+            ValueError: the priority is beyond +-2**53.
+        """
+        queue, priority, delay, lifetime = self.kind
+        return queue, self.id, priority, delay, lifetime, self.payload
