@@ -8,6 +8,7 @@ from kombu import Queue
 from partitioning import initial_sync_queues, initial_sync_router
 from tasks import settings
 from tasks.priority import Priority
+from tasks.queue_ownership import QueueOwnership
 from tasks.runtime import Runtime
 from tasks.service import ConsumeConfiguredQueues
 from tasks.settings import Settings
@@ -34,7 +35,7 @@ class FleetringApp(Celery):
         self.runtime = Runtime()
         self.add_defaults(lambda: celery_config(self.settings))
         self.steps["worker"].add(ConsumeConfiguredQueues)
-        self.steps["consumer"].add(QueueStep)
+        self.steps["consumer"].update((QueueStep, QueueOwnership))
 
     @property
     def settings(self) -> Settings:
