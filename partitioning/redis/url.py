@@ -2,7 +2,7 @@
 
 import re
 from typing import Any, cast
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
@@ -16,9 +16,7 @@ SCHEMES = ("redis", "rediss", "unix", "redis+socket", "sentinel")
 
 def redacted(url: str) -> str:
     """Return an address as it may be shown: without user, password and options."""
-    parts = urlsplit(url)
-    hosts = ";".join(part.rpartition("@")[2].removeprefix(f"{parts.scheme}://") for part in parts.netloc.split(";"))
-    return f"{parts.scheme}://{hosts}{parts.path}"
+    return re.sub(r"//[^/]*@", "//", url).partition("?")[0]
 
 
 def client_of(url: str, *, socket_timeout: float) -> Redis:
@@ -50,7 +48,7 @@ def _as_redis_py_writes(url: str) -> str:
     if parts.scheme != "redis+socket":
         return url
     query = {("db" if key == "virtual_host" else key): value for key, value in parse_qsl(parts.query)}
-    return SplitResult("unix", parts.netloc, parts.path, urlencode(query), "").geturl()
+    return f"unix://{parts.netloc}{parts.path}?{urlencode(query)}"
 
 
 def _behind_sentinels(url: str, options: dict[str, Any]) -> Redis:

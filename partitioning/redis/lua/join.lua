@@ -14,7 +14,6 @@ return run(function()
     m = { joined = now, due = now + tonumber(ARGV[6]), standing = 'waiting' }
   elseif m.incarnation ~= incarnation then
     m.joined = now
-    if m.standing == 'draining' then m.standing = 'waiting' end
   end
   m.incarnation, m.weight, m.ends = incarnation, ARGV[4], now + tonumber(ARGV[5])
   members[name] = m
