@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from partitioning.hash_ring import HashRing
+
 T = TypeVar("T")
 
 
@@ -67,10 +69,10 @@ class GroupView:
         """The names of the members that count, sorted."""
         return [member.name for member in self.everyone if member.standing is Standing.ACTIVE]
 
-    @property
-    def weights(self) -> dict[str, float]:
-        """The weight of every member that counts."""
-        return {member.name: member.weight for member in self.everyone if member.standing is Standing.ACTIVE}
+    def ring(self) -> HashRing:
+        """Build the ring of the members that count; its generation is the epoch."""
+        weights = {member.name: member.weight for member in self.everyone if member.standing is Standing.ACTIVE}
+        return HashRing(weights, weights=weights, generation=self.epoch)
 
     def standing_of(self, who: Candidate) -> Standing:
         """How a process stands in this view."""

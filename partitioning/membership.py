@@ -49,7 +49,7 @@ class Membership:
         """The ring of the members that count, built once an epoch."""
         view = self.view or GroupView(epoch=0)
         if self._ring.generation != view.epoch:
-            self._ring = HashRing(view.members, weights=view.weights, generation=view.epoch)
+            self._ring = view.ring()
         return self._ring
 
     def accept(self, view: GroupView, sent: float) -> None:

@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from kombu.utils.url import maybe_sanitize_url
 
 from locking import LockError, ResourceLocked, StoreError
-from partitioning import PartitioningError
+from partitioning import GroupBackendError, PartitioningError
 from tasks import settings
 from tasks.drivers import DriverError
 from tasks.errors import FleetringError
@@ -34,7 +34,7 @@ def explained() -> Iterator[None]:
         yield
     except ResourceLocked as error:
         raise failure(str(error), LOCKED) from error
-    except (DatabaseUnreachable, StoreError) as error:
+    except (DatabaseUnreachable, StoreError, GroupBackendError) as error:
         raise failure(str(error), UNREACHABLE) from error
     except (redis.ConnectionError, redis.TimeoutError, BrokerError) as error:
         raise failure(_broker_is_silent(error), UNREACHABLE) from error
