@@ -1,35 +1,26 @@
 """Membership in groups, and each member's share of a set."""
 
 import logging
-import math
 import secrets
 import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar, overload
 from uuid import uuid4
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random
-
 from partitioning import clock as boot_clock
-from partitioning.errors import (
-    ErrorJoiningPartitioningGroup,
-    GroupBackendError,
-    InvalidGroupOptions,
-    MemberNotInGroupError,
-)
+from partitioning.errors import ErrorJoiningPartitioningGroup, GroupBackendError, MemberNotInGroupError
 from partitioning.group import Candidate, GroupView, Standing, Subset
 from partitioning.keys import hash_key
 from partitioning.membership import MEMBERS, Membership
 from partitioning.redis import RedisGroupStore
 from partitioning.state import BackendState, Contact, CoordinatorState, GroupState
 from partitioning.store import GroupStore
+from partitioning.timing import check_timing, tries
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-#: Tries of an extraction whose process is not in its group, as in aodh.
-EXTRACTION_TRIES = 5
 #: The shortest pause between two heartbeats, in seconds.
 SHORTEST_PAUSE = 0.02
 
@@ -75,7 +66,7 @@ class PartitionCoordinator:
         self._lease = lease
         self._pause = lease / 3 if heartbeat is None else heartbeat
         self._hold_down = 2 * self._pause if hold_down is None else hold_down
-        self._check_options()
+        check_timing(lease=lease, heartbeat=self._pause, hold_down=self._hold_down, max_backoff=max_backoff)
         self._retry_wait = retry_wait
         self._store = store or (RedisGroupStore(url, restart_grace=lease) if url else None)
         self._contact = Contact(exists=self._store is not None, max_backoff=max_backoff)
@@ -84,16 +75,6 @@ class PartitionCoordinator:
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-
-    def _check_options(self) -> None:
-        if not 0 < self._lease < math.inf:
-            raise InvalidGroupOptions(f"lease must be above 0 seconds, got {self._lease}")
-        if not 0 < self._pause <= self._lease / 2:
-            raise InvalidGroupOptions(f"heartbeat must be above 0 and at most half a lease, got {self._pause}")
-        if not 0 <= self._hold_down < math.inf:
-            raise InvalidGroupOptions(f"hold_down must not be below 0 seconds, got {self._hold_down}")
-        if not 0 < self._who.weight < math.inf:
-            raise InvalidGroupOptions(f"weight must be above 0, got {self._who.weight}")
 
     def start(self, *, background: bool = True) -> None:
         """Begin to take part. Nothing is waited for: groups are joined when the backend answers.
@@ -159,9 +140,8 @@ class PartitionCoordinator:
             self._stopping.wait(min(pause, left))
             pause = self.heartbeat()
         if wait > 0 and membership.standing not in MEMBERS:
-            raise ErrorJoiningPartitioningGroup(
-                group, str(self._contact.error or f"this process is {membership.standing}")
-            )
+            why = self._contact.error or f"this process is {membership.standing}"
+            raise ErrorJoiningPartitioningGroup(group, str(why))
 
     def leave_group(self, group: str) -> None:
         """Take part no more; a group that was not joined is left alone.
@@ -196,11 +176,12 @@ class PartitionCoordinator:
             with self._lock:
                 for membership in list(self._groups.values()):
                     self._refresh(membership)
-                changes = [m.view.next_change for m in self._groups.values() if m.view]
+                views = [membership.view for membership in self._groups.values()]
         except GroupBackendError as error:
             self._contact.silent(error)
             return self._contact.backoff()
-        return max(SHORTEST_PAUSE, min(self._pause, *(c for c in (*changes, self._pause) if c is not None)))
+        changes = [view.next_change for view in views if view and view.next_change is not None]
+        return max(SHORTEST_PAUSE, min([self._pause, *changes]))
 
     def members(self, group: str) -> list[str]:
         """Return the sorted names of the members that count, read now; this process alone where there is no backend.
@@ -249,7 +230,7 @@ class PartitionCoordinator:
         if not group or self._store is None:
             return Subset(wanted, None)
         try:
-            return self._tries()(self._extract, group, list(wanted), key)
+            return tries(self._retry_wait)(self._extract, group, list(wanted), key)
         except GroupBackendError as error:
             self._contact.silent(error)
             logger.exception("Error getting group membership info from coordination backend.")
@@ -273,18 +254,6 @@ class PartitionCoordinator:
             raise MemberNotInGroupError(group, membership.view.members, self._who.name)
         share = membership.share(items, key)
         return Subset((), None) if share is None else share
-
-    def _tries(self) -> Retrying:
-        def warn(_: RetryCallState) -> None:
-            logger.warning("Cannot extract tasks because agent failed to join group properly. Rejoining group.")
-
-        return Retrying(
-            retry=retry_if_exception_type(MemberNotInGroupError),
-            stop=stop_after_attempt(EXTRACTION_TRIES),
-            wait=wait_random(0, self._retry_wait),
-            before_sleep=warn,
-            reraise=True,
-        )
 
     def _membership(self, group: str) -> Membership:
         with self._lock:

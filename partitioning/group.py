@@ -1,10 +1,12 @@
 """What a group is: its members, and who of them counts, at one epoch."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from partitioning.errors import InvalidGroupOptions
 from partitioning.hash_ring import HashRing
 
 T = TypeVar("T")
@@ -29,11 +31,19 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A process that wants to be a member: the name it counts under, and which start of it this is."""
+    """A process that wants to be a member: the name it counts under, and which start of it this is.
+
+    Raises:
+        InvalidGroupOptions: the weight is not above 0.
+    """
 
     name: str
     incarnation: str
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < math.inf:
+            raise InvalidGroupOptions(f"weight must be above 0, got {self.weight}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -391,6 +391,7 @@ def test_a_member_with_a_thread_lives_on_by_itself(valkey_url: str) -> None:
         ({"lease": 0.0}, "lease must be above 0 seconds, got 0"),
         ({"heartbeat": 4.0}, "heartbeat must be above 0 and at most half a lease, got 4"),
         ({"hold_down": -1.0}, "hold_down must not be below 0 seconds, got -1"),
+        ({"max_backoff": 0.0}, "max_backoff must be above 0 seconds, got 0"),
         ({"weight": float("nan")}, "weight must be above 0, got nan"),
     ],
 )
