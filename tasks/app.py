@@ -12,6 +12,7 @@ from tasks import settings
 from tasks.admission import admitted
 from tasks.drain import AnnounceDrain, Drain
 from tasks.priority import Priority
+from tasks.queue_ownership import QueueOwnership
 from tasks.runtime import Runtime
 from tasks.service import ConsumeConfiguredQueues
 from tasks.settings import Settings
@@ -40,6 +41,7 @@ class FleetringApp(Celery):
         self.drain: Drain | None = None
         self.add_defaults(lambda: celery_config(self.settings))
         self.steps["worker"].update((ConsumeConfiguredQueues, AnnounceDrain))
+        self.steps["consumer"].add(QueueOwnership)
         install(self)
 
     @property

@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     consume: Annotated[tuple[QueueGroup, ...], NoDecode] = ("actions", "periodic", "initial-sync")
     #: How many dedicated queues share the initial syncs.
     initial_sync_queues: int = Field(64, ge=1, le=10_000)
+    #: After this long without a sign of a worker, the others take over its dedicated queues.
+    member_lease: float = Field(6.0, ge=1, le=60)
 
     #: How long a lock outlives the death of its holder.
     lock_lease: float = Field(30.0, ge=1, le=3600)
