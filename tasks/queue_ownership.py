@@ -43,7 +43,7 @@ class QueueOwnership(bootsteps.StartStopStep):
         self._coordinator: PartitionCoordinator | None = None
         self._timer: Any = None
         self._leftovers: tuple[str, ...] = ()
-        self._looked_at = 0.0
+        self._looked_at = -LEFTOVERS_EVERY
 
     def include_if(self, consumer: Any) -> bool:
         """True in a worker whose settings make it a member; one that was started with ``-Q`` is none."""
