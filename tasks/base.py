@@ -12,19 +12,13 @@ from celery import Task, signals
 from celery.exceptions import Reject, Retry
 from celery.result import AsyncResult
 from celery.utils.log import get_task_logger
-from kombu.exceptions import OperationalError
-from redis import ConnectionError as RedisConnectionError
-from redis import RedisError
-from redis import TimeoutError as RedisTimeoutError
 
+from tasks.admission import SILENCE, naming_the_broker
 from tasks.app import app
-from tasks.errors import BrokerUnreachable, InvalidArguments
+from tasks.errors import InvalidArguments
 from tasks.priority import Priority, validated
 
 logger = get_task_logger(__name__)
-
-#: What a broker, or a result store, that does not answer raises.
-SILENCE = (OperationalError, RedisConnectionError, RedisTimeoutError)
 
 #: A deferred task stays away for this many seconds, at random, so that one which is alone doesn't spin, and several
 #: don't come in step.
@@ -77,14 +71,8 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
             BrokerUnreachable: the broker does not answer.
         """
         sent_args, sent_kwargs, sent_options = self.prepare(args or (), kwargs or {}, options)
-        try:
+        with naming_the_broker():
             return super().apply_async(sent_args, sent_kwargs, **sent_options)
-        except Exception as error:
-            # Celery wraps the silence of a result store into a RuntimeError.
-            silence = error if isinstance(error, SILENCE) else error.__cause__
-            if isinstance(silence, SILENCE):
-                raise BrokerUnreachable(app.conf.broker_url, silence) from error
-            raise
 
     def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Arguments:
         """Check a call and complete it; whatever sends the task, ``apply_async`` or the work pool, sends the answer.
@@ -164,7 +152,7 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
         try:
             with app.queues() as queues:
                 return queues.is_stopping(str(self.request.id), queue)
-        except (RedisError, OperationalError, OSError) as error:
+        except SILENCE as error:
             logger.warning("the broker could not be asked whether the task is to end: %s", error)
             return False
 

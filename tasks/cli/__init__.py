@@ -16,8 +16,10 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "tasks.cli.doctor:doctor",
     "locks": "tasks.cli.locks:locks",
     "nodes": "tasks.cli.nodes:nodes",
+    "queues": "tasks.cli.queues:queues",
     "ring": "tasks.cli.ring:ring",
     "subclouds": "tasks.cli.subclouds:subclouds",
+    "tasks": "tasks.cli.tasks:tasks",
     "up": "tasks.cli.up:up",
 }
 

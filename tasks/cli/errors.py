@@ -8,10 +8,11 @@ import click
 from locking import LockError, ResourceLocked, StoreError
 from partitioning import GroupBackendError, PartitioningError
 from tasks import settings
-from tasks.base import SILENCE
+from tasks.admission import SILENCE
 from tasks.drivers import DriverError
-from tasks.errors import BrokerUnreachable, FleetringError
+from tasks.errors import BrokerUnreachable, FleetringError, QuiesceTimeout
 from tasks.inventory import DatabaseUnreachable, InventoryError
+from tasks.transport import TransportError
 
 #: Exit statuses. 2 is also click's for a wrong option.
 FAILED, WRONG_INPUT, UNREACHABLE, LOCKED = 1, 2, 3, 4
@@ -35,5 +36,7 @@ def explained() -> Iterator[None]:
         raise failure(str(error), UNREACHABLE) from error
     except SILENCE as error:
         raise failure(str(BrokerUnreachable(settings.current().broker_url, error)), UNREACHABLE) from error
-    except (FleetringError, InventoryError, DriverError, LockError, PartitioningError) as error:
+    except QuiesceTimeout as error:
+        raise failure(str(error), FAILED) from error
+    except (FleetringError, TransportError, InventoryError, DriverError, LockError, PartitioningError) as error:
         raise failure(str(error), WRONG_INPUT) from error

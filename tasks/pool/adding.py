@@ -8,7 +8,7 @@ from celery.canvas import Signature
 from celery.result import AsyncResult
 from celery.utils import uuid
 
-from tasks.admission import admitted
+from tasks.admission import admitted, naming_the_broker
 from tasks.app import app
 from tasks.base import Arguments, FleetTask
 from tasks.errors import InvalidArguments, MismatchedBatch
@@ -61,7 +61,8 @@ def add_many(
     many = len(listed)
     priorities = _one_each("priorities", priority, many) if _is_list(priority) else [priority] * many
     ids = [None] * many if task_ids is None else _one_each("task IDs", task_ids, many)
-    return admitted(lambda: _send(listed, priorities, ids))
+    with naming_the_broker():
+        return admitted(lambda: _send(listed, priorities, ids))
 
 
 def _is_list(value: object) -> bool:

@@ -75,5 +75,7 @@ class _Gaps:
 
 
 def _shown(arguments: Any) -> str:
+    """Return what Celery shows in logs and monitors; for most arguments that is their repr, which is quicker."""
     text = repr(arguments)
-    return text if len(text) <= LONGEST_SHOWN else saferepr(arguments, LONGEST_SHOWN)
+    same = len(text) <= LONGEST_SHOWN and '"' not in text and "\\" not in text
+    return text if same else saferepr(arguments, LONGEST_SHOWN)
