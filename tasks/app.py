@@ -4,6 +4,8 @@ from typing import Any
 
 from celery import Celery
 from kombu import Queue
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 
 from partitioning import initial_sync_queues, initial_sync_router
 from tasks import settings
@@ -94,13 +96,20 @@ def _tasks(values: Settings) -> dict[str, Any]:
 
 
 def _beat(values: Settings) -> dict[str, Any]:
+    external = Queue(settings.EXTERNAL_QUEUE, routing_key=settings.EXTERNAL_QUEUE)
     return {
-        "beat_scheduler": "tasks.periodic:FleetScheduler",
+        "task_queues": [*_queues(values)["task_queues"], external],
+        "beat_scheduler": "tasks.beat:FleetScheduler",
         "beat_max_loop_interval": 1,
         "redbeat_redis_url": values.broker_url,
-        "redbeat_redis_options": {"socket_timeout": 5, "socket_connect_timeout": 5},
+        # A beat would rather look again a second later than sleep in a retry when the broker is back.
+        "redbeat_redis_options": {
+            "socket_timeout": 5,
+            "socket_connect_timeout": 5,
+            "retry": Retry(ExponentialBackoff(cap=0.2, base=0.01), 3),
+        },
         # A standby beat takes over this long after the leading one died; redbeat's default is 1500 s.
-        "redbeat_lock_timeout": 10,
+        "redbeat_lock_timeout": 6,
     }
 
 

@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "tasks.cli.doctor:doctor",
     "locks": "tasks.cli.locks:locks",
     "nodes": "tasks.cli.nodes:nodes",
+    "periodic": "tasks.cli.periodic:periodic",
     "ring": "tasks.cli.ring:ring",
     "subclouds": "tasks.cli.subclouds:subclouds",
     "up": "tasks.cli.up:up",
