@@ -29,7 +29,7 @@ logger = get_logger(__name__)
 OUTAGE = (RedisError, BrokerUnreachable, *SILENCE)
 
 #: The shortest pause between two passes, in seconds; what falls due within it goes together.
-SHORTEST_PAUSE = 0.02
+SHORTEST_PAUSE = 0.05
 #: No more ticks a second are sent than this many times what the spacings ask for in the mean ...
 HEADROOM = 1.5
 #: ... except that so many a second are always allowed.
