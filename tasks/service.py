@@ -6,6 +6,7 @@ from celery import bootsteps
 from celery.utils.log import get_logger
 
 from partitioning import initial_sync_queues
+from tasks.settings import SINGLE_QUEUES
 
 logger = get_logger(__name__)
 
@@ -23,5 +24,5 @@ class ConsumeConfiguredQueues(bootsteps.Step):
             return  # somebody has chosen
         worker.divides_initial_syncs = "initial-sync" in settings.consume
         queues.deselect(initial_sync_queues(settings.initial_sync_queues))
-        queues.deselect({"actions", "periodic"}.difference(settings.consume))
+        queues.deselect(set(SINGLE_QUEUES).difference(settings.consume))
         logger.debug("consuming the queues of the groups %s", ", ".join(settings.consume))
