@@ -1,6 +1,7 @@
 """Adding tasks: one, or many at once, all or none."""
 
 from collections.abc import Hashable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from celery import Task, signals
@@ -18,6 +19,9 @@ from tasks.transport import Outbox
 
 #: What may stand among a signature's options when its message is cast from another's.
 PLAIN = (str, int, float, bool, type(None))
+
+#: Quicker than a signature's own properties.
+_parts = itemgetter("task", "args", "kwargs", "options")
 
 
 def add(signature: Signature, priority: int = 0, task_id: str | None = None) -> AsyncResult[Any]:
@@ -115,7 +119,7 @@ class Batch:
             )
         if task_id is not None and not (isinstance(task_id, str) and task_id):
             raise InvalidArguments(f"a task's id is a text that isn't empty, got {task_id!r}")
-        name, args, kwargs, options = (signature[part] for part in ("task", "args", "kwargs", "options"))
+        name, args, kwargs, options = _parts(signature)
         priority = validated(name, priority)
         task = self._usual_task(name) if self._moulds_allowed and _are_plain(options) else None
         if task is None:

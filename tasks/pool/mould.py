@@ -5,6 +5,7 @@ Celery's own way to a message takes some 300 microseconds; a cast from a mould t
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
@@ -27,27 +28,34 @@ class Mould:
     """
 
     def __init__(self, task: NewTask, event: str | None) -> None:
-        message = json.loads(task.payload)
-        headers, properties = message["headers"], message["properties"]
         self._task = task
+        self._written_event = event
         self._batch = uuid()
         self._count = 0
-        self._embedded = dumps(json.loads(message["body"])[2])
+
+    @cached_property
+    def _forms(self) -> tuple[str, str | None, str]:
+        """The message and its event with gaps, and what follows the arguments in a body; made at the first cast."""
+        message = json.loads(self._task.payload)
+        headers, properties = message["headers"], message["properties"]
         gap = _Gaps()
-        of_its_own = {"id": gap.id, "root_id": gap.id if headers["root_id"] == task.id else headers["root_id"]}
-        shown = {"argsrepr": gap.args, "kwargsrepr": gap.kwargs}
-        message["headers"] = {**headers, **of_its_own, **shown}
-        message["properties"] = {**properties, "correlation_id": gap.id, "delivery_tag": gap.tag}
-        self._payload = gap.text({**message, "body": gap.body})
-        self._event = None
-        if event is not None:
-            of_its_own["uuid"] = of_its_own.pop("id")
-            self._event = gap.text({**json.loads(event), **of_its_own, "args": gap.args, "kwargs": gap.kwargs})
+        root_id = gap.id if headers["root_id"] == self._task.id else headers["root_id"]
+        own = {"id": gap.id, "root_id": root_id, "argsrepr": gap.args, "kwargsrepr": gap.kwargs}
+        addressed = {"correlation_id": gap.id, "delivery_tag": gap.tag}
+        payload = gap.text(
+            {**message, "body": gap.body, "headers": {**headers, **own}, "properties": {**properties, **addressed}}
+        )
+        event = None
+        if self._written_event is not None:
+            told = {"uuid": gap.id, "root_id": root_id, "args": gap.args, "kwargs": gap.kwargs}
+            event = gap.text({**json.loads(self._written_event), **told})
+        return payload, event, dumps(json.loads(message["body"])[2])
 
     def cast(self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[NewTask, str | None]:
         """Return one more task, and its event if there was one."""
+        payload, event, embedded = self._forms
         self._count += 1
-        body = f"{dumps((args, kwargs))[:-1]}, {self._embedded}]"
+        body = f"{dumps((args, kwargs))[:-1]}, {embedded}]"
         filling = {
             "id": quoted(task_id),
             "tag": quoted(f"{self._batch}.{self._count}"),
@@ -55,9 +63,8 @@ class Mould:
             "args": quoted(_shown(args)),
             "kwargs": quoted(_shown(kwargs)),
         }
-        return self._task._replace(
-            id=task_id, payload=self._payload % filling
-        ), None if self._event is None else self._event % filling
+        task = self._task._replace(id=task_id, payload=payload % filling)
+        return task, None if event is None else event % filling
 
 
 class _Gaps:

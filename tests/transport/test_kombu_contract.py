@@ -14,11 +14,12 @@ from celery.worker.consumer import Consumer
 from celery.worker.consumer.tasks import Tasks
 from flower.views import BaseHandler
 from kombu import Connection as KombuConnection
+from kombu import Producer
 from kombu.connection import ConnectionPool, PooledConnection
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 
-from tasks.transport import Connection, SentinelTransport, Transport, UnsupportedKombu
+from tasks.transport import Connection, Outbox, SentinelTransport, Transport, UnsupportedKombu
 from tasks.transport import channel as ours
 from tasks.transport import transport as our_transport
 from tasks.transport.poller import Poller
@@ -48,6 +49,29 @@ OVERRIDDEN: dict[type, tuple[type, dict[str, list[str]]]] = {
             "create_publish_batch": ["self", "max_size"],
             "encode_body": ["self", "body", "encoding"],
             "queue_delete": ["self", "queue", "if_unused", "if_empty", "kwargs"],
+        },
+    ),
+    Producer: (
+        Outbox,
+        {
+            "_publish": [
+                "self",
+                "body",
+                "priority",
+                "content_type",
+                "content_encoding",
+                "headers",
+                "properties",
+                "routing_key",
+                "mandatory",
+                "immediate",
+                "exchange",
+                "declare",
+                "timeout",
+                "confirm_timeout",
+                "retry",
+                "retry_policy",
+            ]
         },
     ),
     virtual.QoS: (

@@ -57,6 +57,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.tasks: dict[str, Task] = {}
         self.deliveries: dict[tuple[str, str], bytes] = {}
         self.paused: set[str] = set()
+        self.limits: dict[str, int] = {}
         for queue in QUEUES:
             call(self.client, "declare", queue, "")
         self.publish_batch(batch)
@@ -69,6 +70,19 @@ class QueueMachine(RuleBasedStateMachine):
         )  # fmt: skip
         given = answer[4]
         return [(given[i].decode(), given[i + 1]) for i in range(0, len(given), 4)]
+
+    def startable(self, consumed: tuple[str, ...]) -> list[str]:
+        """What could start now, in its order: no more of a queue than it has room for."""
+        started: list[str] = []
+        room = {queue: self.limits.get(queue, 99) - self.running(queue) for queue in consumed}
+        for task_id, task in sorted(self.tasks.items(), key=lambda item: (item[1].priority, item[1].arrival)):
+            if task.state == "ready" and room.get(task.queue, 0) > 0 and task.queue not in self.paused:
+                room[task.queue] -= 1
+                started.append(task_id)
+        return started
+
+    def running(self, queue: str) -> int:
+        return sum(task.state == "running" for task in self.tasks.values() if task.queue == queue)
 
     def put_back(self, task_id: str, counts: bool) -> None:
         task = self.tasks[task_id]
@@ -111,12 +125,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(consumer=consumers, free=st.integers(0, 4), consumed=st.sampled_from([("a",), ("b",), QUEUES]))
     def claim_tasks(self, consumer: str, free: int, consumed: tuple[str, ...]) -> None:
-        waiting = sorted(
-            (task.priority, task.arrival, task_id)
-            for task_id, task in self.tasks.items()
-            if task.state == "ready" and task.queue in consumed and task.queue not in self.paused
-        )
-        expected = [task_id for _, _, task_id in waiting[:free]]
+        expected = self.startable(consumed)[:free]
         given = self.claim(consumer, free, consumed)
         assert [member[16:].decode() for _, member in given] == expected
         for (_, member), task_id in zip(given, expected, strict=True):
@@ -125,13 +134,9 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(consumer=consumers)
     def claim_with_reserved_slots(self, consumer: str) -> None:
-        urgent = sorted(
-            (task.priority, task.arrival, task_id)
-            for task_id, task in self.tasks.items()
-            if task.state == "ready" and task.queue not in self.paused and task.priority <= -2
-        )
+        urgent = [task_id for task_id in self.startable(QUEUES) if self.tasks[task_id].priority <= -2]
         given = self.claim(consumer, 1, QUEUES, reserved=1)
-        assert [member[16:].decode() for _, member in given] == [task_id for _, _, task_id in urgent[:1]]
+        assert [member[16:].decode() for _, member in given] == urgent[:1]
         for _, member in given:
             task_id = member[16:].decode()
             self.deliveries[consumer, task_id] = member
@@ -223,6 +228,27 @@ class QueueMachine(RuleBasedStateMachine):
         call(self.client, "pause", queue, "test", "1" if pause else "0")
         (self.paused.add if pause else self.paused.discard)(queue)
 
+    @rule(queue=queues, slots=st.one_of(st.none(), st.integers(0, 3)))
+    def limit(self, queue: str, slots: int | None) -> None:
+        call(self.client, "limit", queue, "" if slots is None else slots)
+        self.limits.pop(queue, None)
+        if slots is not None:
+            self.limits[queue] = slots
+
+    @rule(batch=st.lists(st.tuples(ids, queues, priorities), min_size=1, max_size=4))
+    def add(self, batch: list[tuple[str, str, int]]) -> None:
+        chosen = [task_id for task_id, _, _ in batch]
+        runs = [(queue, priority, 0, "", 1, i, f"{i} {next(self.clock)}") for i, queue, priority in batch]
+        arguments = [part for run in runs for part in run]
+        taken = {task_id for task_id, task in self.tasks.items() if task.state != "dead"}
+        if len(set(chosen)) < len(chosen) or taken & set(chosen):
+            with pytest.raises(redis.ResponseError, match="DUPLICATE"):
+                call(self.client, "add", *arguments)
+        elif not self.tasks.keys() & set(chosen):
+            assert call(self.client, "add", *arguments) == len(batch)
+            for task_id, queue, priority in batch:
+                self.tasks[task_id] = Task(queue, priority, next(self.clock))
+
     @rule(task_id=ids, back=st.booleans())
     def exhume(self, task_id: str, back: bool) -> None:
         task = self.tasks.get(task_id)
@@ -256,7 +282,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert {i.decode() for i in self.client.hkeys(f"{ROOT}q:{queue}:dead")} == dead
             assert {i.decode() for i in self.client.hkeys(f"{ROOT}q:{queue}:tasks")} == set(mine) - dead
             stats = call(self.client, "stats", queue)
-            assert stats[3] == sum(task.state == "running" for task in mine.values())
+            assert stats[3] == self.running(queue)
 
 
 @pytest.fixture
