@@ -77,6 +77,11 @@ class Picture:
         """Everybody on `name`."""
         return [entry for entry in self.entries.values() if name in entry.modes]
 
+    def holder(self, request_id: str) -> Entry | None:
+        """The request of this id if it holds its names and its lease still runs."""
+        entry = self.entries.get(request_id)
+        return entry if entry is not None and entry.alive(self.now) else None
+
     def queue(self, name: str) -> list[Entry]:
         """The waiters of `name`, in order."""
         return sorted((entry for entry in self.on(name) if entry.queues), key=lambda entry: entry.place)
