@@ -15,12 +15,12 @@ BEGIN
     PERFORM FROM {names} n WHERE n.name = ANY (held) ORDER BY n.name FOR UPDATE;
     IF EXISTS (
         SELECT FROM {claims} c JOIN {requests} r ON r.id = c.request
-        WHERE c.name = ANY (held) AND c.request <> gone AND r.state <> 'held')
+        WHERE c.name = ANY (held) AND c.request <> gone AND r.state IN ('waiting', 'upgrading'))
     THEN
         RETURN NULL;
     END IF;
     DELETE FROM {claims} c WHERE c.request = gone;
     DELETE FROM {requests} r WHERE r.id = gone
-    RETURNING r.state <> 'waiting' AND r.ends > extract(epoch FROM clock_timestamp()) INTO good;
+    RETURNING r.state IN ('held', 'upgrading') AND r.ends > extract(epoch FROM clock_timestamp()) INTO good;
     RETURN coalesce(good, false);
 END

@@ -11,7 +11,7 @@ from locking.sql import verbs
 from locking.sql.engine import Done, make_engine, send, transact
 from locking.sql.ledger import Ledger, names_in
 from locking.sql.mailbox import PostgresMailbox
-from locking.sql.picture import Entry, Picture
+from locking.sql.picture import HOLDING, Entry, Picture
 from locking.sql.quick import quick
 from locking.sql.schema import schema
 from locking.sql.telling import holders_on, waiters_on
@@ -77,7 +77,7 @@ class SqlStore:
         table = self._tables.requests
         rows = (
             select(table.c.id, table.c.lease, table.c.max_hold, table.c.since, server_now().label("now"))
-            .where(table.c.id.in_(sorted(request_ids)), table.c.state != "waiting", table.c.ends > server_now())
+            .where(table.c.id.in_(sorted(request_ids)), table.c.state.in_(HOLDING), table.c.ends > server_now())
             .order_by(table.c.id)
             .with_for_update()
         )

@@ -29,16 +29,19 @@ def acquire(picture: Picture, request: Request) -> Reply:
 
 
 def _ask_again(picture: Picture, known: Entry) -> Reply:
+    if known.state == "silent":
+        known.state = "waiting"
+        if picture.grantable(known):
+            picture.grant(known, known.lease)
+            return granted(picture, known)
     if known.state == "waiting":
         known.ends = picture.now + known.patience
         picture.changed[known.id] = known
         return obstacles(picture, known, Status.WAITING)
-    if not known.alive(picture.now):
-        return Reply(Status.LOST)
     if known.unconfirmed:
         known.unconfirmed = False
         picture.extend(known, known.lease)
-    return granted(picture, known)
+    return granted(picture, known) if known.alive(picture.now) else Reply(Status.LOST)
 
 
 def _refuse_or_queue(picture: Picture, asker: Entry, request: Request) -> Reply:
@@ -108,7 +111,7 @@ def downgrade(picture: Picture, request_id: str) -> Reply:
     if LockMode.EXCLUSIVE in entry.modes.values() and entry.state == "held":
         entry.modes = dict.fromkeys(entry.modes, LockMode.SHARED)
         picture.changed[entry.id] = entry
-        picture.pump(entry.modes)
+        picture.admit_sharers(entry.modes)
     return granted(picture, entry)
 
 
