@@ -31,7 +31,8 @@ class Quick:
 
     def __init__(self, engine: Engine, tables: Schema) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._tables = {table: getattr(tables, table).name for table in ("names", "requests", "claims")}
+        self._quote = engine.dialect.identifier_preparer.quote
+        self._tables = {table: self._quote(getattr(tables, table).name) for table in ("names", "requests", "claims")}
         self._prefix = tables.names.name.removesuffix("names")
         row = ", ".join(
             f"CAST(:{column.name} AS {column.type.compile(engine.dialect)})" for column in tables.requests.c
@@ -78,7 +79,7 @@ class Quick:
 
     def _function(self, verb: str) -> str:
         digest = hashlib.sha1(self._body(verb).encode(), usedforsecurity=False).hexdigest()
-        return f"{self._prefix}{verb}_{digest[:8]}"
+        return self._quote(f"{self._prefix}{verb}_{digest[:8]}")
 
 
 def quick(engine: Engine, tables: Schema) -> Quick | None:
