@@ -86,7 +86,7 @@ class Doorbell:
         if mailbox and self._thread:
             with suppress(StoreError):  # then the thread finds out by itself
                 mailbox.wake()
-            self._thread.join(1.0)
+            self._thread.join(5.0)  # it closes its connection
 
     def _listen(self, mailbox: Mailbox) -> None:
         while self._mailbox is mailbox:

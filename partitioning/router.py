@@ -25,8 +25,8 @@ def initial_sync_queues(partitions: int, prefix: str = QUEUE_PREFIX_DEFAULT) -> 
     """
     if partitions < 1:
         raise InvalidRing(f"initial syncs need at least 1 queue, got {partitions}")
-    width = max(3, len(str(partitions - 1)))
-    return tuple(f"{prefix}.{number:0{width}d}" for number in range(partitions))
+    # The width never depends on how many there are: another number of queues must not rename those that stay.
+    return tuple(f"{prefix}.{number:03d}" for number in range(partitions))
 
 
 def initial_sync_router(task: str, partitions: int, prefix: str = QUEUE_PREFIX_DEFAULT) -> Router:

@@ -6,19 +6,20 @@ from typing import Any
 
 from celery import Celery
 from kombu import Queue
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 
 from partitioning import initial_sync_queues, initial_sync_router
 from tasks import settings
 from tasks.admission import admitted
 from tasks.drain import AnnounceDrain, Drain
 from tasks.priority import Priority
+from tasks.queue_ownership import QueueOwnership
 from tasks.runtime import Runtime
 from tasks.service import ConsumeConfiguredQueues
-from tasks.settings import Settings
+from tasks.settings import ACTIONS_QUEUE, SINGLE_QUEUES, Settings
 from tasks.transport import Queues, install
 
-ACTIONS_QUEUE = "actions"
-PERIODIC_QUEUE = "periodic"
 SYNCHRONISE = "tasks.initial_sync.synchronise"
 
 #: Modules that hold the tasks of the system; Celery loads them by name when a worker or beat starts.
@@ -40,6 +41,7 @@ class FleetringApp(Celery):
         self.drain: Drain | None = None
         self.add_defaults(lambda: celery_config(self.settings))
         self.steps["worker"].update((ConsumeConfiguredQueues, AnnounceDrain))
+        self.steps["consumer"].add(QueueOwnership)
         install(self)
 
     @property
@@ -94,7 +96,7 @@ def _transport(values: Settings) -> dict[str, Any]:
 
 
 def _queues(values: Settings) -> dict[str, Any]:
-    names = (ACTIONS_QUEUE, PERIODIC_QUEUE, *initial_sync_queues(values.initial_sync_queues))
+    names = (*SINGLE_QUEUES, *initial_sync_queues(values.initial_sync_queues))
     return {
         "task_queues": [Queue(name, routing_key=name) for name in names],
         "task_default_queue": ACTIONS_QUEUE,
@@ -125,12 +127,17 @@ def _tasks(values: Settings) -> dict[str, Any]:
 
 def _beat(values: Settings) -> dict[str, Any]:
     return {
-        "beat_scheduler": "tasks.periodic:FleetScheduler",
+        "beat_scheduler": "tasks.beat:FleetScheduler",
         "beat_max_loop_interval": 1,
         "redbeat_redis_url": values.broker_url,
-        "redbeat_redis_options": {"socket_timeout": 5, "socket_connect_timeout": 5},
+        # A beat would rather look again a second later than sleep in a retry when the broker is back.
+        "redbeat_redis_options": {
+            "socket_timeout": 5,
+            "socket_connect_timeout": 5,
+            "retry": Retry(ExponentialBackoff(cap=0.2, base=0.01), 3),
+        },
         # A standby beat takes over this long after the leading one died; redbeat's default is 1500 s.
-        "redbeat_lock_timeout": 10,
+        "redbeat_lock_timeout": 6,
     }
 
 

@@ -1,5 +1,7 @@
 """The errors of the task system, one tree; locks, inventory and drivers have trees of their own."""
 
+from collections.abc import Iterable
+
 from click import ClickException
 from kombu.utils.url import maybe_sanitize_url
 
@@ -73,3 +75,20 @@ class QueueInactive(FleetringError):
 
 class QuiesceTimeout(FleetringError, TimeoutError):
     """A queue did not become quiet in time."""
+
+
+class UnknownPeriodicTask(FleetringError, ValueError):
+    """No periodic task has this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"unknown periodic task {name!r}; known are: {', '.join(sorted(known)) or 'none'}")
+
+
+class PeriodicTaskExited(FleetringError):
+    """The body of a periodic task tried to end its process; only its run has ended."""
+
+    def __init__(self, task: str, reason: BaseException) -> None:
+        super().__init__(
+            f"periodic task {task} raised {type(reason).__name__}({reason}), which would end its worker; "
+            "let its body return, or raise an ordinary error"
+        )

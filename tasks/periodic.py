@@ -1,69 +1,206 @@
-"""Periodic tasks: how they are declared, and the beat that sends them through redbeat."""
+"""Periodic tasks: how they are declared, and how a worker runs their ticks. ``tasks.beat`` sends them."""
 
-from collections.abc import Callable
-from math import isfinite
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, overload
+from uuid import uuid4
 
-from celery.schedules import schedule
-from redbeat import RedBeatScheduler, RedBeatSchedulerEntry
+from celery.exceptions import WorkerShutdown, WorkerTerminate
+from celery.result import AsyncResult
+from celery.utils.log import get_task_logger
+from redis import RedisError
 
-from tasks.app import PERIODIC_QUEUE, app
+from locking import ResourceLocked
+from tasks.app import app
 from tasks.base import FleetTask
-from tasks.errors import InvalidPeriodicTask
+from tasks.declaration import Declaration, Later, Misfire, Overlap
+from tasks.errors import InvalidPeriodicTask, PeriodicTaskExited
+from tasks.ticks import Ledger, Tick
+
+logger = get_task_logger(__name__)
+
+#: The message header in which a tick travels; a run by hand has none.
+TICK_HEADER = "tick"
+#: A tick that waits for the run before it looks again after this many seconds.
+QUEUED_DELAY = 1.0
+
+Body = Callable[[], Any]
 
 
 class PeriodicTask(FleetTask):
-    """A task that beat sends every so often."""
+    """A task that beat sends every so often; calling it runs its body here and now, and raises what it raises."""
 
     abstract = True
     ignore_result = True
-    spacing: float = 0.0
-    run_immediately: bool = False
-    enabled: bool = True
+
+    @property
+    def declaration(self) -> Declaration:
+        """What was declared last under the task's name."""
+        return declarations.of(self.name)
+
+    def apply_async(  # type: ignore[override]  # options go by name only
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> AsyncResult[Any]:
+        """Send one run of the task to its queue, within its time limits; the options are Celery's.
+
+        Raises:
+            BrokerUnreachable: the broker does not answer.
+        """
+        declared = self.declaration
+        return super().apply_async(args, kwargs, **{"queue": declared.queue, **declared.time_limits, **options})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body; in a worker under the task's lock, once a tick."""
+        if self.request.called_directly or self.request.is_eager:
+            return super().__call__(*args, **kwargs)
+        header = (self.request.headers or {}).get(TICK_HEADER)
+        tick = Tick.parse(header) if header else None
+        try:
+            lock = app.runtime.locks.acquire(
+                f"periodic:{self.name}",
+                lease=app.settings.lock_lease,
+                purpose="periodic task",
+                task=self.request.id,
+            )
+        except ResourceLocked as busy:
+            return self._give_way(tick, busy)
+        with lock:
+            return self._run_tick(tick)
+
+    def _give_way(self, tick: Tick | None, busy: ResourceLocked) -> None:
+        if self.declaration.overlap == "queue":
+            self.defer(delay=QUEUED_DELAY, reason=busy)
+        logger.warning("Skipping a run of periodic task %s, the one before is alive: %s", self.name, busy)
+        if tick:
+            Ledger(app).skip(self.name, tick)
+
+    def _run_tick(self, tick: Tick | None) -> Any:
+        ledger, run_id = Ledger(app), uuid4().hex
+        if not ledger.begin(self.name, run_id, tick):
+            logger.info("Tick %s of periodic task %s was covered by an earlier run", tick, self.name)
+            return None
+        logger.debug("Running periodic task %s", self.name)
+        error: BaseException | None = None
+        try:
+            return self.run()
+        except BaseException as raised:
+            error = raised
+            if isinstance(raised, Exception | WorkerShutdown | WorkerTerminate):
+                raise
+            # SystemExit and its kind would end the worker's child, and every other task with it.
+            raise PeriodicTaskExited(self.name, raised) from raised
+        finally:
+            self._record(ledger, run_id, error)
+
+    def _record(self, ledger: Ledger, run_id: str, error: BaseException | None) -> None:
+        try:
+            ledger.finish(self.name, run_id, f"{type(error).__name__}: {error}" if error else None)
+        except RedisError as silence:
+            logger.warning("How a run of periodic task %s ended could not be recorded: %s", self.name, silence)
 
 
+class Declarations:
+    """Every periodic task that a process declares, by name."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Declaration, Body]] = {}
+
+    def add(self, declaration: Declaration, body: Body) -> None:
+        """Add a task; the same function again replaces what it declared before.
+
+        Raises:
+            InvalidPeriodicTask: another function has the name.
+        """
+        before = self._known.get(declaration.name)
+        if before and _place(before[1]) != _place(body):
+            raise InvalidPeriodicTask(
+                f"two functions are declared as periodic task {declaration.name}: {_place(before[1])} and "
+                f"{_place(body)}; give one of them another name="
+            )
+        self._known[declaration.name] = (declaration, body)
+
+    def of(self, name: str) -> Declaration:
+        """Return what was declared under a name."""
+        return self._known[name][0]
+
+
+#: What this process declared. A registry of its own, for Celery makes its tasks only after every module is imported.
+declarations = Declarations()
+
+
+def _place(body: Body) -> str:
+    code = inspect.unwrap(body).__code__
+    return f"{body.__module__}.{body.__qualname__} (line {code.co_firstlineno})"
+
+
+@overload
+def periodic_task(function: Body, /) -> PeriodicTask: ...
+
+
+@overload
 def periodic_task(
-    *, spacing: float, run_immediately: bool = False, enabled: bool = True
-) -> Callable[[Callable[[], Any]], PeriodicTask]:
+    *,
+    spacing: Later[float] = 60,
+    run_immediately: Later[bool] = False,
+    enabled: Later[bool] = True,
+    external_process_ok: Later[bool] = False,
+    jitter: float = 0.05,
+    timeout: float | None = None,
+    overlap: Overlap = "forbid",
+    misfire: Misfire = "skip",
+    name: str | None = None,
+) -> Callable[[Body], PeriodicTask]: ...
+
+
+def periodic_task(function: Body | None = None, /, *, name: str | None = None, **options: Any) -> Any:
     """Make a function a periodic task of the whole deployment: however many beats run, one tick runs once.
 
+    Without parentheses it runs at every base tick. Spacing, run_immediately, enabled and external_process_ok may be
+    callables without arguments, which are asked when a beat starts to lead.
+
     Args:
-        spacing: seconds from one run to the next, above 0.
-        run_immediately: run as soon as a beat first knows it, instead of one spacing later. Defaults to False.
+        function: the body, where the decorator is used without parentheses.
+        spacing: seconds from one run to the next, 1 or more; 0 for every base tick (the setting ``base_tick``);
+            negative for never. Defaults to 60.
+        run_immediately: run as soon as a beat first knows it. Defaults to False: within one spacing.
         enabled: False keeps it out of the schedule. Defaults to True.
+        external_process_ok: send it to the queue ``periodic-external``, and only where the setting
+            ``run_external_periodic_tasks`` allows it. Defaults to False.
+        jitter: how much later than its boundary a tick may come, at random, as a part of the spacing from 0 to 0.5;
+            it never adds up. Defaults to 0.05.
+        timeout: seconds after which a run is ended. Defaults to the setting ``task_time_limit``.
+        overlap: what becomes of a tick that comes while the run before it is alive: ``forbid`` skips it, ``queue``
+            runs it afterwards. Defaults to forbid.
+        misfire: what becomes of a tick that could not be sent for more than a minute: ``skip`` leaves it out, ``once``
+            sends one for all that were missed. Defaults to skip.
+        name: the task's name. Defaults to the module and name of the function.
+        options: all of the above but the first and the last.
 
     Raises:
-        InvalidPeriodicTask: the spacing is not a number above 0.
+        InvalidPeriodicTask: an option is unknown or cannot work, or another function has the name.
     """
-
-    def declare(function: Callable[[], Any]) -> PeriodicTask:
-        if not (isfinite(spacing) and spacing > 0):
-            raise InvalidPeriodicTask(f"periodic task {function.__name__} needs a spacing above 0 s, got {spacing}")
-        make = app.task(base=PeriodicTask, spacing=float(spacing), run_immediately=run_immediately, enabled=enabled)
-        return make(function)
-
-    return declare
+    if function is None:
+        return lambda body: _declare(body, name, options)
+    if not inspect.isfunction(function):
+        raise InvalidPeriodicTask(f"periodic_task takes its options by name, as in spacing=60, not {function!r}")
+    return _declare(function, name, {"spacing": 0, **options})
 
 
-class FleetScheduler(RedBeatScheduler):  # type: ignore[misc]  # redbeat is published without types
-    """redbeat's scheduler, whose schedule is every enabled periodic task of the application."""
+def _declare(body: Body, name: str | None, options: Mapping[str, Any]) -> PeriodicTask:
+    name = name or str(app.gen_task_name(body.__name__, body.__module__))
+    _refuse_unknown(name, options)
+    declarations.add(Declaration(name, **options), body)
+    if app.finalized:  # type: ignore[attr-defined]  # celery-types leaves it out
+        app.tasks.pop(name, None)
+    task: PeriodicTask = app.task(base=PeriodicTask, name=name, shared=False)(body)
+    return task
 
-    def setup_schedule(self) -> None:
-        """Install the declared tasks; redbeat removes those that are no longer declared."""
-        declared = [task for task in self.app.tasks.values() if isinstance(task, PeriodicTask) and task.enabled]
-        self.app.redbeat_conf.schedule = {task.name: self._entry(task) for task in declared}
-        super().setup_schedule()
 
-    def _entry(self, task: PeriodicTask) -> RedBeatSchedulerEntry:
-        entry = RedBeatSchedulerEntry(
-            name=task.name,
-            task=task.name,
-            schedule=schedule(task.spacing, app=self.app),
-            # A tick that waited for longer than the spacing is stale: the next one does its work.
-            options={"queue": PERIODIC_QUEUE, "expires": task.spacing},
-            app=self.app,
+def _refuse_unknown(name: str, options: Mapping[str, Any]) -> None:
+    known = Declaration.__dataclass_fields__.keys() - {"name"}
+    for option in options.keys() - known:
+        hint = "; say spacing=, in seconds" if option == "ticks_between_runs" else ""
+        raise InvalidPeriodicTask(
+            f"periodic task {name} was declared with the unknown option {option}{hint}. "
+            f"Known are {', '.join(sorted(known))} and name"
         )
-        if task.run_immediately:
-            # redbeat takes "never ran" for "due now", and keeps the time of a run that it knows.
-            entry.last_run_at = None
-        return entry

@@ -32,7 +32,15 @@ RECORD = HOME / "running.toml"
 USER_FILE = Path("fleetring.toml")
 ENV_PREFIX = "FLEETRING_"
 
-QueueGroup = Literal["actions", "periodic", "initial-sync"]
+QueueGroup = Literal["actions", "periodic", "periodic-external", "initial-sync"]
+#: Where actions go, and every task that names no other queue.
+ACTIONS_QUEUE: QueueGroup = "actions"
+#: Where the ticks of periodic tasks go.
+PERIODIC_QUEUE: QueueGroup = "periodic"
+#: The queue of periodic tasks that may run in a process of their own.
+EXTERNAL_QUEUE: QueueGroup = "periodic-external"
+#: The groups that are one queue each; the dedicated queues of initial syncs are the other group.
+SINGLE_QUEUES = (ACTIONS_QUEUE, PERIODIC_QUEUE, EXTERNAL_QUEUE)
 
 
 class Settings(BaseSettings):
@@ -64,9 +72,16 @@ class Settings(BaseSettings):
     #: Places for running tasks in each worker.
     slots: int = Field(8, ge=1, le=1000)
     #: Which groups of queues a worker consumes when it is started without -Q; commas separate them.
-    consume: Annotated[tuple[QueueGroup, ...], NoDecode] = ("actions", "periodic", "initial-sync")
+    consume: Annotated[tuple[QueueGroup, ...], NoDecode] = (*SINGLE_QUEUES, "initial-sync")
     #: How many dedicated queues share the initial syncs.
     initial_sync_queues: int = Field(64, ge=1, le=10_000)
+    #: After this long without a sign of a worker, the others take over its dedicated queues.
+    member_lease: float = Field(6.0, ge=1, le=60)
+
+    #: How often a periodic task of spacing 0 runs.
+    base_tick: float = Field(60.0, ge=1, le=86_400)
+    #: Whether this deployment runs the periodic tasks that declare ``external_process_ok``.
+    run_external_periodic_tasks: bool = True
 
     #: How long a lock outlives the death of its holder.
     lock_lease: float = Field(30.0, ge=1, le=3600)

@@ -55,14 +55,22 @@ local function holds_one(request)
 end
 
 local function ask_again(request)
+  if request.state == 'silent' then
+    request.state = 'waiting'
+    if grantable(request) then
+      grant(request, request.lease, false)
+      return answer_granted(request)
+    end
+    enqueue(request)
+  end
   if request.state == 'waiting' then
     be_patient(request)
     return answer('waiting', obstacles(request))
-  elseif not alive(request) then
-    return answer('lost', obstacles(request))
   elseif request.unconfirmed then
     redis.call('HSET', P .. 'r:' .. request.id, 'unconfirmed', '0')
     extend(request, request.lease)
+  elseif not alive(request) then
+    return answer('lost', obstacles(request))
   end
   return answer_granted(request)
 end

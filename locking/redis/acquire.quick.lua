@@ -18,9 +18,12 @@ do
     local time = redis.call('TIME')
     local now_us = time[1] * 1000000 + time[2]
     local now = math.floor(now_us / 1000)
-    local last = tonumber(redis.call('GET', P .. 'clock') or 0)
-    local fence = string.format('%.0f', math.max(last + 1, now_us))
-    redis.call('SET', P .. 'clock', fence)
+    local fence = string.format('%.0f', now_us)
+    local last = tonumber(redis.call('SET', P .. 'clock', fence, 'GET') or 0)
+    if last >= now_us then
+      fence = string.format('%.0f', last + 1)
+      redis.call('SET', P .. 'clock', fence)
+    end
     for hold, mode in pairs(holds) do
       redis.call('HSET', hold, id, mode)
       redis.call('PEXPIRE', hold, ttl)

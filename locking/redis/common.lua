@@ -5,7 +5,7 @@
 --   clock       the only key without an end: a hybrid clock, max(last + 1, server microseconds).
 --               Fences and arrivals are readings of it.
 --   r:<id>      hash, one request: doc (how it is asked for, JSON), want (mode -> names, JSON), owner, state (waiting,
---               held or upgrading), fence, since (ms), delay (ms), arrival and score (its place in queues), unconfirmed (1 while a grant
+--               held, upgrading, or silent: see queue.lua), fence, since (ms), delay (ms), arrival and score (its place in queues), unconfirmed (1 while a grant
 --               from the queue is provisional)
 --   ends        sorted set, request id by the ms at which it ends: a holder's lease and lock delay, a waiter's patience
 --   h:<name>    hash, the holders of a name: request id -> mode (x or s)
@@ -81,9 +81,14 @@ local function load(id)
   return spread(request)
 end
 
--- Whether a request holds its names and its lease still runs (after the lease only its lock delay does).
+-- Whether a request stands among the holders.
+local function holds(request)
+  return request.state == 'held' or request.state == 'upgrading'
+end
+
+-- Whether it does and its lease still runs (after the lease only its lock delay does).
 local function alive(request)
-  if not request or request.state == 'waiting' then
+  if not request or not holds(request) then
     return false
   end
   request.ends = tonumber(redis.call('ZSCORE', P .. 'ends', request.id) or 0) - request.delay
@@ -144,9 +149,11 @@ local function free(request, name)
   return #holders_against(request, name, mode) == 0 and not queue_against(request, name, mode)
 end
 
-local function grantable(request)
+-- Whether a request could have all its names now. It may pass the waiters of the names in `past`, but no holder.
+local function grantable(request, past)
   for _, name in ipairs(request.names) do
-    if not free(request, name) then
+    local passes = past and past[name] and #holders_against(request, name, asked(request, name)) == 0
+    if not passes and not free(request, name) then
       return false
     end
   end

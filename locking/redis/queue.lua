@@ -42,6 +42,14 @@ local function announce(request)
   end
 end
 
+-- Grants a waiter what it asks for: an upgrade for good, all else until it confirms.
+local function grant_waiter(request)
+  leave_queues(request)
+  local upgrade = request.state == 'upgrading'
+  grant(request, upgrade and request.lease or math.min(request.provisional, request.lease), not upgrade)
+  announce(request)
+end
+
 -- Grants what has become grantable in the queue of one name. Stops at the first exclusive waiter that stays.
 local function pump_one(name)
   local stay, sharer_stays = 0, false
@@ -52,10 +60,7 @@ local function pump_one(name)
     end
     local exclusive, request = head:sub(17, 17) == 'x', load(head:sub(18))
     if request and grantable(request) then
-      leave_queues(request)
-      local lease = request.state == 'upgrading' and request.lease or math.min(request.provisional, request.lease)
-      grant(request, lease, request.state ~= 'upgrading')
-      announce(request)
+      grant_waiter(request)
     elseif request then
       stay, sharer_stays = stay + 1, true
     else
@@ -76,25 +81,35 @@ local function pump(names)
   end
 end
 
+-- Takes a holder off its names.
+local function let_go(request)
+  for _, name in ipairs(request.names) do
+    redis.call('HDEL', P .. 'h:' .. name, request.id)
+  end
+end
+
+-- Sets a waiter aside that didn't confirm its grant: dead, or its hint was lost. It stands in nobody's way and is passed
+-- over, but has its old place again as soon as it asks.
+local function set_aside(request)
+  let_go(request)
+  redis.call('HSET', P .. 'r:' .. request.id, 'state', 'silent', 'unconfirmed', '0')
+  redis.call('ZADD', P .. 'ends', digits(NOW + request.patience), request.id)
+  outlive(request, request.patience)
+end
+
 -- Takes a request out of everything, without granting its names to others. O(names).
 local function remove(request)
-  local gone = { P .. 'r:' .. request.id }
-  if request.state ~= 'waiting' then
-    for _, name in ipairs(request.want.x or {}) do
-      table.insert(gone, P .. 'h:' .. name)
-    end
-    for _, name in ipairs(request.want.s or {}) do
-      redis.call('HDEL', P .. 'h:' .. name, request.id)
-    end
+  if holds(request) then
+    let_go(request)
   end
-  if request.state ~= 'held' then
+  if request.state == 'waiting' or request.state == 'upgrading' then
     leave_queues(request)
   end
-  redis.call('DEL', unpack(gone))
+  redis.call('DEL', P .. 'r:' .. request.id)
   redis.call('ZREM', P .. 'ends', request.id)
 end
 
--- Removes every request whose time is over, then grants what that set free. Each verb begins with it, so that after it
+-- Removes or sets aside every request whose time is over, then grants what that set free. Each verb begins with it, so that after it
 -- "there is a holder" and "the lease of the holder runs, or its lock delay" are the same. O(requests that ended).
 local function sweep()
   local over = redis.call('ZRANGEBYSCORE', P .. 'ends', '-inf', digits(NOW))
@@ -102,7 +117,7 @@ local function sweep()
   for _, id in ipairs(over) do
     local request = load(id)
     if request then
-      remove(request)
+      (request.unconfirmed and set_aside or remove)(request)
       for _, name in ipairs(request.names) do
         table.insert(names, name)
       end

@@ -19,7 +19,7 @@ for _, id in ipairs(redis.call('ZRANGE', P .. 'ends', 0, -1)) do
       redis.call('HSET', P .. 'r:' .. id, 'state', 'held')
     end
     redis.call('ZADD', P .. 'ends', digits(NOW + request.delay), id)
-  elseif request and (held or request.state == 'waiting') then
+  elseif request and (held or not holds(request)) then
     remove(request)
   end
   for _, name in ipairs(request and request.names or {}) do

@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections import deque
-from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple, cast
@@ -47,13 +46,13 @@ class Scripts:
         A command that got no reply is sent again, which is safe: every verb carries the id of its request.
         """
         text, digest = _script(verb)
-        command: tuple[str | int, ...] = ("EVALSHA", digest, 1, self._prefix, *arguments)
+        command = _packed("EVALSHA", digest, "1", self._prefix, *arguments)
         pauses = list(PAUSES)
         while True:
             try:
                 return Answer(self._send(command), resent=len(pauses) < len(PAUSES))
             except NoScriptError:
-                command = ("EVAL", text, 1, self._prefix, *arguments)
+                command = _packed("EVAL", text, "1", self._prefix, *arguments)
             except (ConnectionError, TimeoutError):
                 if not pauses:
                     raise
@@ -68,13 +67,13 @@ class Scripts:
         """Leave the connections to the parent of a forked process."""
         self._idle.clear()
 
-    def _send(self, command: Sequence[str | int]) -> bytes:
+    def _send(self, command: bytes) -> bytes:
         try:
             connection = self._idle.pop()
         except IndexError:
             connection = self._pool.make_connection()
         try:
-            connection.send_command(*command)
+            connection.send_packed_command([command])
             reply = cast("bytes", connection.read_response())
         except ResponseError:
             self._idle.append(connection)
@@ -84,3 +83,12 @@ class Scripts:
             raise
         self._idle.append(connection)
         return reply
+
+
+def _packed(*words: str) -> bytes:
+    """A command as the server reads it; redis-py's own packing takes a tenth of the time of a whole round trip."""
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        encoded = word.encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(encoded), encoded))
+    return b"".join(parts)

@@ -22,8 +22,7 @@ class RedisAddress:
     url: str
 
     def __str__(self) -> str:
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return re.sub(r"//[^/]*@", "//", self.url).partition("?")[0]
 
     def client(self, *, socket_timeout: float) -> Redis:
         """A client of its own pool that doesn't send again by itself.

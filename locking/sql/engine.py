@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -59,21 +59,35 @@ def _sqlite(address: URL) -> Engine:
     return engine
 
 
+class Done(NamedTuple, Generic[T]):
+    """What a transaction gave, and whether an earlier try, whose reply was lost, may have done its work already."""
+
+    value: T
+    resent: bool
+
+
 def transact(engine: Engine, work: Callable[[Connection], T]) -> T:
-    """Do `work` in one transaction, again if the database asks for it; work that commits twice is asked for once.
+    """Do `work` in one transaction, again if the database asks for it.
 
     Raises:
         StoreError: The database can't be reached, or refuses.
     """
+    return send(engine, work).value
+
+
+def send(engine: Engine, work: Callable[[Connection], T]) -> Done[T]:
+    """As `transact`, for work that has to know whether it may have been done before."""
+    resent = False
     for attempt in range(1, TRIES + 1):
         try:
             with engine.begin() as connection:
-                return work(connection)
+                return Done(work(connection), resent)
         except Again:
             continue
         except SQLAlchemyError as error:
             if attempt == TRIES or not _worth_another_try(error):
                 raise _named(engine, error) from error
+            resent |= isinstance(error, DBAPIError) and error.connection_invalidated
             time.sleep(random.uniform(0.0, 0.01 * 2**attempt))  # noqa: S311 - spreads, isn't secret
     raise StoreError(f"locks in {_address(engine)}: too much changes at once; try again")
 

@@ -17,10 +17,10 @@ TRIAL = 2.0  # seconds within which a message to oneself has to arrive
 class PostgresMailbox:
     """A connection of its own that listens on the channel of one process."""
 
-    def __init__(self, engine: Engine, connection: PoolProxiedConnection, driver: Any, address: str) -> None:
+    def __init__(self, engine: Engine, connection: PoolProxiedConnection, address: str) -> None:
         self._engine = engine
         self._connection = connection
-        self._driver = driver
+        self._driver: Any = connection.driver_connection
         self._channel = channel(address)
 
     @classmethod
@@ -30,25 +30,34 @@ class PostgresMailbox:
             return None
         try:
             connection = engine.raw_connection()
-            driver: Any = connection.driver_connection
-            connection.detach()  # it never goes back to the pool
-            driver.autocommit = True
-            driver.execute(f'LISTEN "{channel(address)}"')
-        except (SQLAlchemyError, _driver_error(engine)) as error:
-            raise StoreError(f"can't listen for grants of locks: {error}") from error
-        mailbox = cls(engine, connection, driver, address)
-        mailbox.wake()
-        if mailbox.receive(TRIAL):
-            return mailbox
-        mailbox.close()  # behind a pooler that shares connections nothing ever arrives
-        return None
+        except SQLAlchemyError as error:
+            raise _cant_listen(error) from error
+        mailbox = cls(engine, connection, address)
+        connection.detach()  # it never goes back to the pool
+        hears = False
+        try:
+            mailbox.listen()
+            mailbox.wake()
+            hears = bool(mailbox.receive(TRIAL))  # behind a pooler that shares connections nothing ever arrives
+        finally:
+            if not hears:
+                mailbox.close()
+        return mailbox if hears else None
+
+    def listen(self) -> None:
+        """Subscribe to the channel."""
+        try:
+            self._driver.autocommit = True
+            self._driver.execute(f'LISTEN "{self._channel}"')
+        except _driver_error(self._engine) as error:
+            raise _cant_listen(error) from error
 
     def receive(self, timeout: float) -> Sequence[str]:
         """See `Mailbox`."""
         try:
             return [told.payload for told in self._driver.notifies(timeout=min(timeout, SLICE), stop_after=1)]
         except _driver_error(self._engine) as error:
-            raise StoreError(f"can't listen for grants of locks: {error}") from error
+            raise _cant_listen(error) from error
 
     def wake(self) -> None:
         """See `Mailbox`."""
@@ -57,6 +66,10 @@ class PostgresMailbox:
     def close(self) -> None:
         """See `Mailbox`."""
         self._connection.close()
+
+
+def _cant_listen(error: Exception) -> StoreError:
+    return StoreError(f"can't listen for grants of locks: {error}")
 
 
 def _driver_error(engine: Engine) -> type[Exception]:

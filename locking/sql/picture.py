@@ -1,6 +1,6 @@
 """What a transaction sees of some names, and what follows from it: the rules of granting, without any SQL."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,10 +8,12 @@ from locking.modes import LockMode, conflict
 
 FRONT = -1e300  # the score of an upgrade: before everybody; MySQL knows no infinity
 
+HOLDING, QUEUEING = ("held", "upgrading"), ("waiting", "upgrading")  # the states of a request; the last is "silent"
+
 
 @dataclass(slots=True)
 class Entry:
-    """A request: a holder, a waiter, or (upgrading) both; `stored` once it has its row."""
+    """A request: a holder, a waiter, (upgrading) both or (silent) neither; `stored` once it has its row."""
 
     id: str
     state: str
@@ -36,12 +38,12 @@ class Entry:
     @property
     def holds(self) -> bool:
         """Whether it stands among the holders."""
-        return self.state != "waiting"
+        return self.state in HOLDING
 
     @property
     def queues(self) -> bool:
         """Whether it stands in the queues."""
-        return self.state != "held"
+        return self.state in QUEUEING
 
     def over(self, now: float) -> bool:
         """Whether its time is over, lock delay included."""
@@ -77,6 +79,11 @@ class Picture:
         """Everybody on `name`."""
         return [entry for entry in self.entries.values() if name in entry.modes]
 
+    def holder(self, request_id: str) -> Entry | None:
+        """The request of this id if it holds its names and its lease still runs."""
+        entry = self.entries.get(request_id)
+        return entry if entry is not None and entry.alive(self.now) else None
+
     def queue(self, name: str) -> list[Entry]:
         """The waiters of `name`, in order."""
         return sorted((entry for entry in self.on(name) if entry.queues), key=lambda entry: entry.place)
@@ -101,9 +108,12 @@ class Picture:
         """Whether `asker` could have `name` now."""
         return not self.holders_against(asker, name) and not self.queue_against(asker, name)
 
-    def grantable(self, asker: Entry) -> bool:
-        """Whether `asker` could have all it asks for now."""
-        return all(self.free(asker, name) for name in asker.modes)
+    def grantable(self, asker: Entry, past: Collection[str] = ()) -> bool:
+        """Whether `asker` could have all it asks for now; it may pass the waiters of `past`, but no holder."""
+        return all(
+            not self.holders_against(asker, name) and (name in past or not self.queue_against(asker, name))
+            for name in asker.modes
+        )
 
     def place(self, asker: Entry, priority: int, ageing: float | None) -> None:
         """Give a newcomer its place: behind all that came, among those of the same rank."""
@@ -140,11 +150,32 @@ class Picture:
         self.changed.pop(entry.id, None)
 
     def sweep(self) -> None:
-        """Take out everybody whose time is over, then grant what that set free."""
+        """Take out or set aside everybody whose time is over, then grant what that set free."""
         over = [entry for entry in self.entries.values() if entry.over(self.now)]
         for entry in over:
-            self.remove(entry)
+            if entry.unconfirmed:
+                self.set_aside(entry)
+            else:
+                self.remove(entry)
         self.pump(name for entry in over for name in entry.modes)
+
+    def set_aside(self, entry: Entry) -> None:
+        """Pass over a waiter that didn't confirm its grant; it has its old place again as soon as it asks."""
+        entry.state, entry.unconfirmed, entry.ends = "silent", False, self.now + entry.patience
+        self.changed[entry.id] = entry
+
+    def admit_sharers(self, names: Collection[str]) -> None:
+        """Grant `names` to every sharer that waits for them, past exclusive waiters, too; see downgrade.lua."""
+        for name in sorted(names):
+            for entry in self.queue(name):
+                if entry.asks(name) is LockMode.SHARED and self.complete(entry) and self.grantable(entry, names):
+                    self.grant_waiter(entry)
+
+    def grant_waiter(self, entry: Entry) -> None:
+        """Grant a waiter what it asks for: an upgrade for good, all else until it confirms."""
+        upgrade = entry.state == "upgrading"
+        self.grant(entry, entry.lease if upgrade else min(entry.provisional, entry.lease), unconfirmed=not upgrade)
+        self.granted.append(entry)
 
     def pump(self, names: Iterable[str]) -> None:
         """Grant what has become grantable; in each queue up to the first exclusive waiter that stays."""
@@ -155,11 +186,7 @@ class Picture:
                 if exclusive and sharer_stays:
                     break
                 if self.complete(entry) and self.grantable(entry):
-                    upgrade = entry.state == "upgrading"
-                    self.grant(
-                        entry, entry.lease if upgrade else min(entry.provisional, entry.lease), unconfirmed=not upgrade
-                    )
-                    self.granted.append(entry)
+                    self.grant_waiter(entry)
                 else:
                     sharer_stays = True
                 if exclusive:

@@ -1,47 +1,28 @@
-"""The usual acquire on PostgreSQL, where nobody is on the names: one statement instead of a transaction of seven."""
+"""The usual acquire and release on PostgreSQL, where nobody else wants the names: one round trip each.
 
-from collections.abc import Mapping
+They are functions in the database, because its sessions keep the plans of a function, also behind a pooler that lends
+them out by the transaction; as a statement of ours the same work would be planned anew each time, which takes longer
+than doing it.
+"""
+
+import hashlib
+from importlib.resources import files
 from typing import Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
-from locking.sql.engine import transact
+from locking.sql.engine import Done, send, transact
 from locking.sql.ledger import values_of
 from locking.sql.picture import Entry
 from locking.sql.schema import Schema
 from locking.store import Reply, Status
 
-# Rows in: one or none. Grants exactly what Picture.grant would, in O(names); gives no row if anybody is on a name, if a
-# name has no row yet, or if another grant came between the statement's snapshot and its row locks: every grant changes
-# the fence, so a row whose fence is no longer the one that was seen drops out of `locked`.
-_GRANT = """
-WITH seen AS MATERIALIZED (SELECT name, fence FROM {names} WHERE name = ANY(:names)),
-taken AS MATERIALIZED (SELECT 1 FROM {claims} WHERE name = ANY(:names) OR request = :id LIMIT 1),
-locked AS MATERIALIZED (
-    SELECT n.fence FROM {names} n JOIN seen s ON n.name = s.name AND n.fence = s.fence ORDER BY n.name FOR UPDATE OF n),
-free AS MATERIALIZED (
-    SELECT extract(epoch FROM clock_timestamp())::double precision AS now, max(fence) AS last FROM locked
-    HAVING count(*) = cardinality(CAST(:names AS bytea[])) AND NOT EXISTS (SELECT FROM taken)),
-given AS MATERIALIZED (SELECT now, greatest(last + 1, (now * 1e6)::bigint) AS fence FROM free),
-request AS (
-    INSERT INTO {requests} (id, state, owner, session, info, mailbox, fence, since, ends, arrival, score, lease,
-        max_hold, lock_delay, patience, provisional, unconfirmed)
-    SELECT :id, 'held', :owner, :session, :info, :mailbox, fence, now, now + :life, now, 0, :lease,
-        CAST(:max_hold AS double precision), :lock_delay, :patience, :provisional, false FROM given),
-claim AS (
-    INSERT INTO {claims} (name, request, mode)
-    SELECT name, :id, mode FROM given, unnest(CAST(:names AS bytea[]), CAST(:modes AS text[])) AS wanted (name, mode)),
-fenced AS (
-    UPDATE {names} n SET fence = given.fence,
-        exclusive_fence = CASE WHEN mode = 'x' THEN given.fence ELSE exclusive_fence END
-    FROM given, unnest(CAST(:names AS bytea[]), CAST(:modes AS text[])) AS wanted (name, mode)
-    WHERE n.name = wanted.name)
-SELECT fence FROM given
-"""
+_ARGUMENTS = {"grant": "wanted bytea[], modes text[], asker {requests}", "release": "gone text"}
+_RESULTS = {"grant": "bigint", "release": "boolean"}
 
 
-class QuickGrant:
-    """Grants free locks in one round trip.
+class Quick:
+    """Grants and releases in one round trip where that is all there is to do.
 
     Args:
         engine: Of PostgreSQL, through psycopg.
@@ -50,25 +31,57 @@ class QuickGrant:
 
     def __init__(self, engine: Engine, tables: Schema) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._statement = text(
-            _GRANT.format(names=tables.names.name, requests=tables.requests.name, claims=tables.claims.name)
+        self._quote = engine.dialect.identifier_preparer.quote
+        self._tables = {table: self._quote(getattr(tables, table).name) for table in ("names", "requests", "claims")}
+        self._prefix = tables.names.name.removesuffix("names")
+        row = ", ".join(
+            f"CAST(:{column.name} AS {column.type.compile(engine.dialect)})" for column in tables.requests.c
         )
+        grant = f"SELECT {self._function('grant')}(:names, CAST(:modes AS text[]), ROW({row}))"
+        self._grant = text(grant)
+        self._release = text(f"SELECT {self._function('release')}(:id)")
+
+    def wait_for_turn(self, connection: Connection) -> None:
+        """Let processes that start together make tables and functions one after the other, until the commit."""
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:names))"), self._tables)
+
+    def make(self, connection: Connection) -> None:
+        """Make the functions where they are missing; each is named by its text, so that versions live side by side."""
+        for verb, arguments in _ARGUMENTS.items():
+            name = self._function(verb)
+            if connection.scalar(text("SELECT to_regproc(:name) IS NULL"), {"name": name}):
+                connection.exec_driver_sql(
+                    f"CREATE FUNCTION {name}({arguments.format(**self._tables)}) RETURNS {_RESULTS[verb]}"
+                    f" LANGUAGE plpgsql AS $${self._body(verb)}$$"
+                )
 
     def grant(self, asker: Entry) -> Reply | None:
         """The grant, or None if it isn't that simple."""
-        life = asker.lease if asker.max_hold is None else min(asker.lease, asker.max_hold)
-        parameters: Mapping[str, Any] = {
+        parameters: dict[str, Any] = {
             **values_of(asker),
             "id": asker.id,
             "owner": asker.owner.encode(),
-            "life": life,
+            "state": "held",
             "names": [name.encode() for name in asker.modes],
             "modes": [mode.letter for mode in asker.modes.values()],
         }
-        fence = transact(self._engine, lambda connection: connection.execute(self._statement, parameters).scalar())
+        fence = transact(self._engine, lambda connection: connection.execute(self._grant, parameters).scalar())
+        life = asker.lease if asker.max_hold is None else min(asker.lease, asker.max_hold)
         return None if fence is None else Reply(Status.GRANTED, fence, life, dict(asker.modes))
 
+    def release(self, request_id: str) -> Done[bool | None]:
+        """Whether the request held a lock that was still good, or None if it isn't that simple."""
+        parameters = {"id": request_id}
+        return send(self._engine, lambda connection: connection.execute(self._release, parameters).scalar())
 
-def quick_grant(engine: Engine, tables: Schema) -> QuickGrant | None:
+    def _body(self, verb: str) -> str:
+        return files(__package__).joinpath(f"{verb}.sql").read_text(encoding="utf-8").format(**self._tables)
+
+    def _function(self, verb: str) -> str:
+        digest = hashlib.sha1(self._body(verb).encode(), usedforsecurity=False).hexdigest()
+        return self._quote(f"{self._prefix}{verb}_{digest[:8]}")
+
+
+def quick(engine: Engine, tables: Schema) -> Quick | None:
     """The quick way, where there is one."""
-    return QuickGrant(engine, tables) if (engine.dialect.name, engine.driver) == ("postgresql", "psycopg") else None
+    return Quick(engine, tables) if (engine.dialect.name, engine.driver) == ("postgresql", "psycopg") else None

@@ -72,7 +72,7 @@ def schema(namespace: str) -> Schema:
         f"{namespace}_requests",
         metadata,
         Column("id", String(100), primary_key=True),
-        Column("state", String(10), nullable=False),  # waiting, held, upgrading
+        Column("state", String(10), nullable=False),  # waiting, held, upgrading, silent
         Column("owner", ExactText, nullable=False),
         Column("session", String(100), nullable=False),
         Column("info", Text, nullable=False),

@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "tasks.cli.doctor:doctor",
     "locks": "tasks.cli.locks:locks",
     "nodes": "tasks.cli.nodes:nodes",
+    "periodic": "tasks.cli.periodic:periodic",
     "queues": "tasks.cli.queues:queues",
     "ring": "tasks.cli.ring:ring",
     "subclouds": "tasks.cli.subclouds:subclouds",

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import click
 
 from locking import LockError, ResourceLocked, StoreError
-from partitioning import PartitioningError
+from partitioning import GroupBackendError, PartitioningError
 from tasks import settings
 from tasks.admission import SILENCE
 from tasks.drivers import DriverError
@@ -32,7 +32,7 @@ def explained() -> Iterator[None]:
         yield
     except ResourceLocked as error:
         raise failure(str(error), LOCKED) from error
-    except (BrokerUnreachable, DatabaseUnreachable, StoreError) as error:
+    except (BrokerUnreachable, DatabaseUnreachable, GroupBackendError, StoreError) as error:
         raise failure(str(error), UNREACHABLE) from error
     except SILENCE as error:
         raise failure(str(BrokerUnreachable(settings.current().broker_url, error)), UNREACHABLE) from error

@@ -11,8 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
-import redis
-
 from tasks import settings
 from tasks.app import app
 from tasks.cli.processes import Process, ProcessGroup
@@ -33,6 +31,10 @@ class PortTaken(FleetringError):
 
 class FolderNotWritable(FleetringError):
     """The current folder cannot hold the fleet's data."""
+
+
+class NotListening(FleetringError):
+    """A server of the fleet did not come up in time."""
 
 
 class NotEmbeddable(FleetringError):
@@ -131,22 +133,24 @@ class LocalFleet:
         self.processes.start(
             "valkey", [sys.executable, "-m", "tasks.cli.valkey", str(port), str(self._data / "valkey")]
         )
-        with redis.Redis(port=port) as client:
-            self._wait_for("valkey", client)
+        self._wait_until_open("valkey", port)
         return f"redis://127.0.0.1:{port}/0"
 
-    def _wait_for(self, name: str, client: redis.Redis, patience: float = 10.0) -> None:
+    def _wait_until_open(self, name: str, port: int, patience: float = 20.0) -> None:
+        """Wait for a process to listen on its loopback port.
+
+        Raises:
+            ProcessDied: it ended instead.
+            NotListening: it took too long.
+        """
         deadline = time.monotonic() + patience
-        while True:
-            try:
-                client.ping()
-            except redis.ConnectionError:
-                self.processes.check(name)
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-            else:
-                return
+        while not _listens(port):
+            self.processes.check(name)
+            if time.monotonic() > deadline:
+                raise NotListening(
+                    f"{name} does not listen on port {port} after {patience:g} s; see {self.processes.logs}"
+                )
+            time.sleep(0.05)
 
     def start_worker(self, name: str, *arguments: str) -> Process:
         """Start a stock Celery worker."""
@@ -178,7 +182,14 @@ class LocalFleet:
             raise NotEmbeddable("Flower is not installed: pip install 'fleetring[flower]'")
         ensure_port_is_free("Flower", port, "--flower-port")
         self.processes.start("flower", celery("flower", "--address=127.0.0.1", f"--port={port}"))
+        # It shows only what it has heard: nothing should be sent before it listens.
+        self._wait_until_open("flower", port)
         return f"http://127.0.0.1:{port}"
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _importable(module: str) -> bool:

@@ -1,8 +1,9 @@
 """The verbs for dead letters: tasks that will not be tried again by themselves."""
 
-from tasks.app import ACTIONS_QUEUE, app
+from tasks.app import app
 from tasks.pool.ending import record_end
 from tasks.pool.queues import known
+from tasks.settings import ACTIONS_QUEUE
 from tasks.transport import DeadLetter, NoSuchTask, Queues
 
 

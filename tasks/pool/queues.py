@@ -2,8 +2,9 @@
 
 import difflib
 
-from tasks.app import ACTIONS_QUEUE, app
+from tasks.app import app
 from tasks.errors import InvalidArguments, UnknownQueue
+from tasks.settings import ACTIONS_QUEUE
 from tasks.transport import Queues, QueueStats
 
 

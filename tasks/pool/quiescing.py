@@ -7,9 +7,10 @@ from typing import Literal, get_args
 
 from celery.utils import uuid
 
-from tasks.app import ACTIONS_QUEUE, app
+from tasks.app import app
 from tasks.errors import InvalidArguments, QueueInactive, QuiesceTimeout
 from tasks.pool.queues import known
+from tasks.settings import ACTIONS_QUEUE
 from tasks.transport import Queues, QueueStats
 
 Mode = Literal["block", "reject", "snapshot"]

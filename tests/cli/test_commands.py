@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from locking import LockLost
+from partitioning import PartitionCoordinator
 from tasks import app, settings
 from tasks.cli import COMMANDS, fleet
 from tasks.cli.errors import LOCKED, UNREACHABLE, WRONG_INPUT, explained
@@ -105,6 +107,59 @@ def test_breaking_a_lock_needs_a_reason_and_is_logged_with_who_and_why(caplog: p
 def test_the_ring_explains_where_a_subcloud_goes() -> None:
     [row] = json.loads(run("ring", "explain", "subcloud-1", "--json").output)
     assert re.fullmatch(r"initial-sync\.\d{3}", row["queue"])
+
+
+@pytest.fixture
+def two_workers(valkey_url: str) -> Iterator[None]:
+    """Two members of the group of the workers; one of them has just come."""
+    members = [PartitionCoordinator(valkey_url, name, hold_down=60.0) for name in ("old@x", "new@x")]
+    for member in members:
+        member.start(background=False)
+        member.join_group("initial-sync")
+    yield
+    for member in members:
+        member.stop()
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_the_ring_shows_its_workers_and_explains_who_consumes_a_queue() -> None:
+    shown = json.loads(run("ring", "show", "--json").output)
+    assert shown["epoch"] > 0
+    workers = [(row["worker"], row["state"], row["queues"]) for row in shown["workers"]]
+    assert workers == [("new@x", "waiting", 0), ("old@x", "active", 64)]
+    assert "1 active workers" in run("ring", "show").output
+    [row] = json.loads(run("ring", "explain", "subcloud-1", "--json").output)
+    assert row["worker"] == "old@x"
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_the_ring_simulates_what_a_join_and_an_end_would_move() -> None:
+    # When a worker would join, then only queues that it gets move
+    joined = json.loads(run("ring", "simulate", "--add", "third@x", "--json").output)
+    assert 0 < len(joined["moves"]) < joined["queues"] == 64
+    assert {(move["from"], move["to"]) for move in joined["moves"]} == {("old@x", "third@x")}
+
+    # When the only one would go, then all queues lose their consumer
+    assert "64 of 64 queues would move (100%)" in run("ring", "simulate", "--remove", "old@x").output
+
+    # And nothing is simulated for a worker that is none, or for no worker at all
+    assert run("ring", "simulate", "--remove", "ghost@x").exit_code == WRONG_INPUT
+    assert run("ring", "simulate").exit_code == WRONG_INPUT
+
+
+def test_a_ring_without_workers_says_that_nobody_consumes() -> None:
+    assert "nobody consumes them" in " ".join(run("ring", "show").output.split())
+    [row] = json.loads(run("ring", "explain", "subcloud-1", "--json").output)
+    assert row["worker"] is None
+
+
+def test_a_ring_whose_groups_cannot_be_reached_says_where_they_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETRING_BROKER_URL", "redis://:s3cret@127.0.0.1:1/0")
+    settings.current.cache_clear()
+    result = run("ring", "show")
+    assert result.exit_code == UNREACHABLE
+    assert "127.0.0.1:1" in result.output
+    assert "s3cret" not in result.output
 
 
 def test_the_doctor_says_what_is_missing_and_what_to_do() -> None:

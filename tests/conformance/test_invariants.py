@@ -2,8 +2,6 @@
 # ruff: noqa: PT017 - a random rule may be granted or refused; what it asserts depends on which
 
 import itertools
-import os
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,11 +23,11 @@ modes = st.sampled_from([LockMode.SHARED, LockMode.EXCLUSIVE])
 class Walk(RuleBasedStateMachine):
     """Four owners ask, queue, change and release; the machine only ever looks at what the store shows."""
 
-    url = ""
+    url = namespace = ""
 
     def __init__(self) -> None:
         super().__init__()
-        self.locks = LockManager.from_url(self.url, namespace=f"walk_{os.getpid()}_{next(_numbers)}")
+        self.locks = LockManager.from_url(self.url, namespace=f"{self.namespace}_{next(_numbers)}")
         self.held: dict[str, Lock] = {}
         self.parked: dict[str, tuple[str, dict[str, LockMode]]] = {}
         self.fences = dict.fromkeys(NAMES, 0)
@@ -154,10 +152,9 @@ def _before(owner: str, queue: list[tuple[str, LockMode]]) -> list[tuple[str, Lo
 
 
 @pytest.fixture
-def walk(url: str) -> Iterator[type[Walk]]:
-    Walk.url = url
-    yield Walk
-    Walk.url = ""
+def walk(url: str, namespace: str) -> type[Walk]:
+    Walk.url, Walk.namespace = url, namespace
+    return Walk
 
 
 def test_whatever_happens_the_invariants_hold(walk: type[Walk]) -> None:

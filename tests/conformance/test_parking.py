@@ -56,6 +56,43 @@ def test_a_grant_that_nobody_fetches_goes_on_to_the_next(locks: LockManager, oth
     assert granted.release()
 
 
+def test_a_waiter_that_missed_its_grant_has_its_old_place_as_soon_as_it_asks(
+    locks: LockManager, other: LockManager
+) -> None:
+    # Given two requests in the queue, the first of which doesn't hear that it was granted
+    lock = locks.acquire("a", lease=300.0)
+    assert other.enqueue("deaf", "a", provisional=0.2, owner="deaf") is None
+    assert other.enqueue("next", "a", owner="next") is None
+    lock.release()
+    time.sleep(0.3)
+    # When its grant has gone on to the second, and a third came
+    second = other.enqueue("next", "a", owner="next")
+    assert second is not None
+    assert other.enqueue("late", "a", owner="late") is None
+    assert [waiter.owner for waiter in locks.waiters("a")] == ["late"]
+    # Then it stands in front of the third once it asks
+    assert other.enqueue("deaf", "a", owner="deaf") is None
+    assert [waiter.owner for waiter in locks.waiters("a")] == ["deaf", "late"]
+    second.release()
+    first = other.enqueue("deaf", "a", owner="deaf")
+    assert first is not None
+    assert first.fence > second.fence
+    first.release()
+    assert other.cancel("late")
+
+
+def test_a_waiter_that_missed_its_grant_has_the_lock_if_nobody_wants_it(locks: LockManager, other: LockManager) -> None:
+    lock = locks.acquire("a")
+    assert other.enqueue("deaf", "a", provisional=0.2, owner="deaf") is None
+    lock.release()
+    time.sleep(0.3)
+    assert other.acquire("a", owner="quick").release()
+    granted = other.enqueue("deaf", "a", owner="deaf")
+    assert granted is not None
+    assert granted.release()
+    assert locks.list() == ()
+
+
 def test_a_request_needs_an_id_and_a_lock_that_can_wait(locks: LockManager) -> None:
     for request_id in ("", "x" * 81, None):
         with pytest.raises(InvalidRequest):

