@@ -2,7 +2,7 @@
 
 from tasks.transport.admin import DeadLetter, ListedTask, NewTask, Queues, QueueStats
 from tasks.transport.connection import AMQP, Connection
-from tasks.transport.errors import DuplicateTask, NoSuchTask, TransportError, UnsupportedKombu
+from tasks.transport.errors import DeadLettered, DuplicateTask, NoSuchTask, TransportError, UnsupportedKombu
 from tasks.transport.sentinel import SentinelTransport
 from tasks.transport.transport import Transport
 from tasks.transport.worker import QueueStep, install
@@ -11,6 +11,7 @@ __all__ = [
     "AMQP",
     "Connection",
     "DeadLetter",
+    "DeadLettered",
     "DuplicateTask",
     "ListedTask",
     "NewTask",
