@@ -53,7 +53,7 @@ class FleetringApp(Celery):
     def queues(self) -> Iterator[Queues]:
         """Yield the queues, on a connection of this process's pool."""
         with self.connection_or_acquire() as connection:
-            yield Queues(connection)
+            yield Queues(connection, self.backend)
 
     def send_task(self, name: str, *args: Any, **options: Any) -> Any:
         """Send a task by its name, as Celery does; while its queue is quiesced, wait, or be refused.

@@ -2,7 +2,14 @@
 
 from tasks.transport.admin import Gate, Queues
 from tasks.transport.connection import AMQP, Connection
-from tasks.transport.errors import DuplicateTask, NoSuchTask, QueueClosed, TransportError, UnsupportedKombu
+from tasks.transport.errors import (
+    DeadLettered,
+    DuplicateTask,
+    NoSuchTask,
+    QueueClosed,
+    TransportError,
+    UnsupportedKombu,
+)
 from tasks.transport.outbox import Outbox
 from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats, State
 from tasks.transport.sentinel import SentinelTransport
@@ -13,6 +20,7 @@ __all__ = [
     "AMQP",
     "Connection",
     "DeadLetter",
+    "DeadLettered",
     "DuplicateTask",
     "Gate",
     "ListedTask",

@@ -22,6 +22,8 @@ class Queues:
 
     Args:
         connection: a connection whose transport is this package's, for example ``app.connection_for_write()``.
+        results: the result backend of the application, ``app.backend``, whose callers see a dead letter that is
+            retried as pending again. Defaults to None: they see its failure until it runs.
     """
 
     CHUNK = 5000
@@ -30,8 +32,9 @@ class Queues:
     AT_ONCE = 50_000
     """Tasks that `add` takes: the server does nothing else for as long as it adds them."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, results: Any = None) -> None:
         self._connection = connection
+        self._results = results
 
     def __repr__(self) -> str:
         return f"<Queues at {self._connection.as_uri()}>"
@@ -226,6 +229,8 @@ class Queues:
         Raises:
             NoSuchTask: there is no such dead letter.
         """
+        if self._results is not None and self._call("letter", task_id):
+            self._results.forget(task_id)  # before it can run: what it comes to now must stay
         self._exhume(task_id, "1")
 
     def drop_dead(self, task_id: str) -> None:

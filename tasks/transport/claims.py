@@ -10,6 +10,7 @@ import redis
 
 from tasks.transport.consumer import Consumer, Holding
 from tasks.transport.envelope import MICROSECONDS, Delivery
+from tasks.transport.errors import DeadLettered
 from tasks.transport.scripts import call, load, script
 
 if TYPE_CHECKING:
@@ -22,7 +23,14 @@ UNLIMITED = 32
 
 ADOPTED_AT_ONCE = 500
 
+WORKER_DIED = "its worker died"
+"""The reason that ``claim.lua`` gives for what it buries."""
+
 CONNECTION_LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
+
+
+def _log(death: DeadLettered) -> None:
+    logger.error("%s.", death)
 
 
 class Claims:
@@ -35,6 +43,7 @@ class Claims:
     def __init__(self, channel: "Channel") -> None:
         self.channel = channel
         self.slots: Callable[[], int] | None = None
+        self.on_buried: Callable[[DeadLettered], None] = _log
         self._idle = False
         self._registered = False
         self._look_at = 0.0
@@ -183,7 +192,7 @@ class Claims:
         if int(next_due) >= 0:
             self._look_at = min(self._look_at, monotonic() + int(next_due) / MICROSECONDS)
             self.channel.wake_up_in(self._look_at - monotonic())
-        self._report(buried)
+        self._report(buried, WORKER_DIED)
         return [self._hold(given[i : i + 4]) for i in range(0, len(given), 4)]
 
     def _hold(self, given: list[bytes]) -> tuple[str, Delivery]:
@@ -211,8 +220,9 @@ class Claims:
         except CONNECTION_LOST:
             raise
         except Exception as error:  # whatever a message provokes, it must not end the worker
-            logger.exception("Task %s of queue %s is a dead letter.", delivery.task_id, delivery.queue)
-            self._bury(self.consumer.give_up([tag]), f"{type(error).__name__}: {error}")
+            logger.exception("Task %s of queue %s cannot be delivered.", delivery.task_id, delivery.queue)
+            for holding in self.consumer.give_up([tag]):
+                self._bury(holding, f"{type(error).__name__}: {error}")
             self.channel.qos.drop(tag)
 
     # -- settling
@@ -231,14 +241,17 @@ class Claims:
             self._lease_lost()
         else:
             self.consumer.known = True
-            self._report(answer[3])
+            self._report(answer[3], WORKER_DIED)
 
     def settle_refused(self) -> None:
         """Return or bury what was rejected, and return what nobody can settle any more."""
-        refused = self.consumer.take_refused()
-        limit = self.channel.max_redeliveries
-        self._requeue([holding for holding, requeue in refused if requeue], limit, "it was rejected too often")
-        self._bury([holding for holding, requeue in refused if not requeue], "it was rejected")
+        for holding, requeue in self.consumer.take_refused():
+            if requeue:
+                self._requeue(
+                    [holding], self.channel.max_redeliveries, f"returned too often, lastly: {holding.trouble}"
+                )
+            else:
+                self._bury(holding, holding.trouble)
 
     def sweep(self) -> None:
         """Once a lease: return tasks that nobody here has any more, dropped with a lost answer or connection."""
@@ -253,13 +266,13 @@ class Claims:
         if holdings:
             pairs = [part for holding in holdings for part in (holding.member, holding.queue)]
             with self.channel.conn_or_acquire() as client:
-                self._report(call(client, "requeue", self.consumer.id, limit, reason, *pairs))
+                self._report(call(client, "requeue", self.consumer.id, limit, reason, *pairs), reason)
 
-    def _bury(self, holdings: list[Holding], reason: str) -> None:
-        if holdings:
-            pairs = [part for holding in holdings for part in (holding.member, holding.queue)]
-            with self.channel.conn_or_acquire() as client:
-                call(client, "bury", self.consumer.id, reason, *pairs)
+    def _bury(self, holding: Holding, reason: str) -> None:
+        with self.channel.conn_or_acquire() as client:
+            buried = call(client, "bury", self.consumer.id, reason, holding.member, holding.queue)
+        if buried:
+            self.on_buried(DeadLettered(holding.task_id, holding.queue, reason, self.consumer.id))
 
     def get_one(self, queue: str) -> dict[str, Any]:
         """Claim one task of `queue` at once.
@@ -275,13 +288,10 @@ class Claims:
         tag, delivery = found[0]
         return delivery.message(tag)
 
-    def _report(self, buried: list[bytes]) -> None:
+    def _report(self, buried: list[bytes], reason: str) -> None:
         for i in range(0, len(buried), 3):
             queue, task_id, worker = (part.decode() for part in buried[i : i + 3])
-            logger.error(
-                "Task %s of queue %s is a dead letter after more than %d redeliveries; its last worker was %s.",
-                task_id, queue, self.channel.max_redeliveries, worker,
-            )  # fmt: skip
+            self.on_buried(DeadLettered(task_id, queue, reason, worker))
 
     def _lease_lost(self) -> None:
         before = self.consumer.id

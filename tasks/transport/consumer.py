@@ -13,11 +13,17 @@ from typing import Any
 
 @dataclass
 class Holding:
-    """One task that a consumer was given: its member and queue, and the message that may settle it."""
+    """One task that a consumer was given: its member and queue, the message that may settle it, and what went wrong."""
 
     member: str
     queue: str
     message: Callable[[], Any]
+    trouble: str = "it was rejected"
+
+    @property
+    def task_id(self) -> str:
+        """The id of the task; the 16 digits before it are its arrival in microseconds."""
+        return self.member[16:]
 
     @property
     def alive(self) -> bool:
@@ -73,6 +79,11 @@ class Consumer:
             if holding:
                 self._finished.append(holding)
         return holding is not None
+
+    def explain(self, tag: str, trouble: str) -> None:
+        """Remember what went wrong with the task under `tag`, in case that it is refused."""
+        if tag in self.held:
+            self.held[tag].trouble = trouble
 
     def refuse(self, tag: str, requeue: bool) -> bool:
         """Note that the task under `tag` goes back, or to the dead letters; False when it is not ours (any more)."""

@@ -10,6 +10,7 @@ from celery.worker.consumer.tasks import Tasks
 
 from tasks.transport.claims import CONNECTION_LOST
 from tasks.transport.flower import show_true_lengths
+from tasks.transport.obituary import Obituary, explain, explain_refusals, explain_requests
 
 if TYPE_CHECKING:
     from tasks.transport.channel import Channel
@@ -54,6 +55,7 @@ class QueueStep(bootsteps.StartStopStep):
 
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
         super().__init__(consumer, **kwargs)
+        explain_requests(consumer.app)  # before the worker decides how it runs each task
         self._keeper: Keeper | None = None
         self._channel: Channel | None = None
 
@@ -66,8 +68,10 @@ class QueueStep(bootsteps.StartStopStep):
         self._channel = channel
         channel.consumer.rename(consumer.hostname)
         channel.claims.slots = lambda: free_slots(consumer)
+        channel.claims.on_buried = Obituary(consumer)
         consumer.task_consumer.on_decode_error = refuse_undecodable
         consumer.on_decode_error = refuse_undecodable
+        explain_refusals(consumer)
         if _blocks_the_loop(consumer.pool):
             self._keeper = Keeper(channel)
 
@@ -103,6 +107,7 @@ def refuse_undecodable(message: Any, error: Exception) -> None:
         "Message %s (%s, %s) is a dead letter, its body cannot be decoded: %r",
         message.delivery_tag, message.content_type, message.content_encoding, error,
     )  # fmt: skip
+    explain(message, f"its body cannot be decoded: {error!r}")
     message.reject_log_error(logger, CONNECTION_LOST)
 
 

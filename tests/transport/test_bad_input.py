@@ -144,5 +144,5 @@ def test_dead_letters_say_what_happened(
     # Then its dead letter tells the worker, the reason and the time
     letter = json.loads(client.hget("fleetring:q:actions:dead", "bad-eta").split(b"\n")[0])
     assert letter["worker"].startswith("w0@test")
-    assert "rejected" in letter["reason"]
+    assert "invalid ETA value 'soon'" in letter["reason"]
     assert int(letter["at"]) > 1_700_000_000_000_000

