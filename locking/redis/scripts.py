@@ -68,10 +68,12 @@ class Scripts:
         self._idle.clear()
 
     def _send(self, command: bytes) -> bytes:
+        connection: Any
         try:
             connection = self._idle.pop()
         except IndexError:
             connection = self._pool.make_connection()
+            connection.connect()  # behind Sentinel this is what asks for the master; sending alone would not
         try:
             connection.send_packed_command([command])
             reply = cast("bytes", connection.read_response())

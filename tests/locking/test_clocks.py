@@ -25,7 +25,7 @@ def test_a_process_whose_clocks_are_an_hour_off_holds_and_waits_like_any_other(
     holder = another(
         _WRONG_CLOCKS.replace("AHEAD", str(ahead))
         + """
-lock = locks.acquire("a", lease=0.9)
+lock = locks.acquire("a", lease=2.0)
 say(lock.fence, round(lock.remaining()))
 sys.stdin.readline()
 lock.ensure()
@@ -35,8 +35,8 @@ with locks.acquire("a", wait=10.0) as lock: say(lock.fence)
     )
     # Given a holder with wrong clocks, whose lease is as long as anybody's
     fence, left = map(int, holder.line().split())
-    assert left == 1
-    time.sleep(1.2)
+    assert left in (1, 2)
+    time.sleep(2.4)
     with pytest.raises(ResourceLocked):
         locks.acquire("a")
     # When it releases after several renewals, and waits in its turn
@@ -69,7 +69,7 @@ def skew(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[in
 def test_a_server_clock_that_jumps_forward_ends_leases_and_the_holder_learns_it(
     skew: Callable[[int], None], locks: LockManager
 ) -> None:
-    lock = locks.acquire("a", lease=0.9)
+    lock = locks.acquire("a", lease=2.0)
     skew(3600)
     with locks.acquire("a", owner="next") as following:
         assert following.fence > lock.fence
@@ -83,7 +83,7 @@ def test_a_server_clock_that_jumps_forward_ends_leases_and_the_holder_learns_it(
 def test_a_server_clock_that_jumps_back_lengthens_leases_and_fences_still_grow(
     skew: Callable[[int], None], locks: LockManager
 ) -> None:
-    lock = locks.acquire("a", lease=0.9)
+    lock = locks.acquire("a", lease=2.0)
     skew(-3600)
     with pytest.raises(ResourceLocked):
         locks.acquire("a", owner="next")

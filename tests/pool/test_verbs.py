@@ -257,8 +257,8 @@ def test_dead_letters_tell_why_and_can_be_retried_or_dropped(work: Any, start_wo
     results = pool.add_many([work.refuse.s(), work.refuse.s()], task_ids=["one", "two"])
     letters = wait_until(lambda: len(pool.dead_letters()) == 2 and pool.dead_letters())
     assert {(letter.id, letter.name, letter.reason) for letter in letters} == {
-        ("one", "pool.refuse", "it was rejected"),
-        ("two", "pool.refuse", "it was rejected"),
+        ("one", "pool.refuse", "Reject: ('never', False)"),
+        ("two", "pool.refuse", "Reject: ('never', False)"),
     }
 
     # When one is retried, then it runs again, and is refused again
@@ -269,7 +269,7 @@ def test_dead_letters_tell_why_and_can_be_retried_or_dropped(work: Any, start_wo
     # When the other one is dropped, then it is gone, and whoever waits for it is told
     pool.drop_dead("two")
     assert [letter.id for letter in pool.dead_letters(None)] == ["one"]
-    with pytest.raises(TaskRevokedError, match="dropped as a dead letter: it was rejected"):
+    with pytest.raises(TaskRevokedError, match="dropped as a dead letter: Reject"):
         results[1].get(timeout=5)
     for verb in (pool.retry_dead, pool.drop_dead):
         with pytest.raises(NoSuchTask, match="Dead letter 'two' was not found"):
