@@ -12,6 +12,7 @@ from kombu import Queue
 from partitioning import QUEUE_PREFIX_DEFAULT, PartitionCoordinator, initial_sync_queues
 from tasks.settings import Settings
 from tasks.transport.scripts import ROOT
+from tasks.transport.worker import blocks_the_loop
 
 logger = get_logger(__name__)
 
@@ -53,7 +54,7 @@ class QueueOwnership(bootsteps.StartStopStep):
         """Join the group, once a process, and follow it, anew with each connection to the broker."""
         if self._coordinator is None:
             self._coordinator = coordinator_of(consumer.app.settings, consumer.hostname)
-            self._coordinator.start(background=_blocks_the_loop(consumer.pool))
+            self._coordinator.start(background=blocks_the_loop(consumer.pool))
             self._coordinator.join_group(GROUP)
         self._follow(consumer, self._coordinator)
 
@@ -131,7 +132,3 @@ def _leftovers(channel: Any, configured: tuple[str, ...]) -> tuple[str, ...]:
         known = {name.decode() for name in client.smembers(f"{ROOT}queues")}
         retired = sorted(filter(_is_dedicated, known.difference(configured)))
         return tuple(name for name in retired if client.hlen(f"{ROOT}q:{name}:tasks"))
-
-
-def _blocks_the_loop(pool: Any) -> bool:
-    return type(pool).__module__ == "celery.concurrency.solo"

@@ -20,7 +20,8 @@ class Runtime:
         return Database(settings.current().database_url)
 
     @cached_property
-    def _locks(self) -> LockManager:
+    def locks(self) -> LockManager:
+        """The lock manager, which notices a fork by itself; holders are leases of this process."""
         return LockManager.from_url(settings.current().lock_url)
 
     @cached_property
@@ -32,25 +33,20 @@ class Runtime:
     @property
     def database(self) -> Database:
         """The inventory."""
-        self._forget_after_fork()
+        self._notice_fork()
         return self._database
 
-    @property
-    def locks(self) -> LockManager:
-        """The lock manager; holders are leases of this process."""
-        self._forget_after_fork()
-        return self._locks
-
-    def _forget_after_fork(self) -> None:
-        """Leave the parent's connections alone: they are the parent's."""
+    def _notice_fork(self) -> None:
+        """Leave the parent's connections alone: to close one here would end it there."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            for name in ("_database", "_locks"):
-                self.__dict__.pop(name, None)
+            if "_database" in self.__dict__:
+                self._database.after_fork()
 
     def close(self) -> None:
         """Close what this process opened; a later use opens it again."""
-        for name in ("_database", "_locks"):
+        self._notice_fork()
+        for name in ("_database", "locks"):
             opened = self.__dict__.pop(name, None)
-            if opened is not None and self._pid == os.getpid():
+            if opened is not None:
                 opened.close()

@@ -12,7 +12,6 @@ message or a worker of an older generation changes nothing. All times are the da
     any state --cancel--> none            in-progress --claim, after its lease ended--> in-progress
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, case, false, literal, or_, select, update
@@ -156,14 +155,6 @@ def fail(session: Session, claimed: Subcloud, *, error: str, hold_off: float) ->
     """Record a failure; the next attempt resumes at the failed step after the hold-off, in seconds."""
     failed = {**_UNCLAIMED, "state": SyncState.FAILED, "next_attempt_at": server_now() + hold_off, "last_error": error}
     return _changed(session, _still_ours(claimed), **failed)
-
-
-def retry_now(session: Session, names: Sequence[str]) -> list[SyncTicket]:
-    """Make failed subclouds due at once; those in another state stay as they are."""
-    session.execute(
-        _set(and_(Subcloud.name.in_(names), Subcloud.state == SyncState.FAILED), next_attempt_at=server_now())
-    )
-    return [_ticket(row) for row in subclouds.find(session, names) if row.state is SyncState.FAILED]
 
 
 def _ticket(row: Subcloud) -> SyncTicket:

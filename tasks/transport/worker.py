@@ -72,7 +72,7 @@ class QueueStep(bootsteps.StartStopStep):
         consumer.task_consumer.on_decode_error = refuse_undecodable
         consumer.on_decode_error = refuse_undecodable
         explain_refusals(consumer)
-        if _blocks_the_loop(consumer.pool):
+        if blocks_the_loop(consumer.pool):
             self._keeper = Keeper(channel)
 
     def stop(self, consumer: Any) -> None:
@@ -91,7 +91,8 @@ class QueueStep(bootsteps.StartStopStep):
             self._keeper = None
 
 
-def _blocks_the_loop(pool: Any) -> bool:
+def blocks_the_loop(pool: Any) -> bool:
+    """Tell whether a running task stops the worker's main loop, as in a solo pool."""
     return type(pool).__module__ == "celery.concurrency.solo"
 
 
