@@ -163,8 +163,13 @@ class Lock:
         self.ensure()
         self._holder.downgrade(self)
 
-    def transfer(self, within: float = 60.0) -> str:
+    def transfer(
+        self, within: float = 60.0, *, owner: str | None = None, task: str | None = None, purpose: str = ""
+    ) -> str:
         """Hand the lock on: a string with which one other process may adopt it within `within` seconds.
+
+        Until then it is shown as held by `owner` (defaults to the present one), for `task` (defaults to none) and for
+        `purpose` (defaults to the present one).
 
         From here on this handle is released, though the names never become free. Keep the string to yourself: whoever
         has it has the lock. To take the lock back, adopt it yourself.
@@ -173,7 +178,7 @@ class Lock:
             LockLost: This lock is no longer held.
         """
         self.ensure()
-        handle = self._holder.hand_on(self, within)
+        handle = self._holder.hand_on(self, within, owner or self.owner, task, purpose or self.purpose)
         self._released = True
         return handle
 

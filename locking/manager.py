@@ -2,23 +2,23 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from locking.clock import now
-from locking.errors import InvalidRequest, LockLost
+from locking.borrowed import BorrowedLock
+from locking.errors import InvalidRequest
 from locking.lock import Lock
 from locking.modes import LockMode
 from locking.owner import Owner
 from locking.records import Holder, LockState, Waiter
-from locking.request import Names, optional_seconds, seconds, text, wanted, whole, word
-from locking.store import OnGrants, Status
+from locking.request import Names, optional_seconds, text, wanted, whole, word
+from locking.store import OnGrants
+from locking.unattended import Unattended
 
 log = logging.getLogger(__name__)
 
 
-class LockManager:
+class LockManager(Unattended):
     """Takes, keeps and hands over locks in one store. Safe to share between threads; survives a fork.
 
     Args:
@@ -27,6 +27,7 @@ class LockManager:
             orders strictly by priority. The same in every process of a deployment.
         namespace: Sets apart several deployments in one Redis or SQL database: letters, digits and underscores.
         on_grants: Hears of grants to waiters without a mailbox, made by this process on its way.
+        asker: Names the owner for a request that names none, or gives None for the manager's own name.
     """
 
     def __init__(
@@ -36,9 +37,10 @@ class LockManager:
         ageing: float | None = 60.0,
         namespace: str = "locks",
         on_grants: OnGrants | None = None,
+        asker: Callable[[], str | None] | None = None,
     ) -> None:
         levels = optional_seconds("ageing", ageing, positive=True)
-        self._owner = Owner(url, word("namespace", namespace), levels, on_grants)
+        self._owner = Owner(url, word("namespace", namespace), levels, on_grants, asker)
 
     @classmethod
     def from_url(
@@ -48,6 +50,7 @@ class LockManager:
         ageing: float | None = 60.0,
         namespace: str = "locks",
         on_grants: OnGrants | None = None,
+        asker: Callable[[], str | None] | None = None,
     ) -> Self:
         """A manager of the locks at `url`.
 
@@ -59,7 +62,7 @@ class LockManager:
             InvalidRequest: The address can't be read or no such store is known.
             StoreError: The store can't be reached, or isn't fit to keep locks.
         """
-        return cls(url, ageing=ageing, namespace=namespace, on_grants=on_grants)
+        return cls(url, ageing=ageing, namespace=namespace, on_grants=on_grants, asker=asker)
 
     @property
     def owner(self) -> str:
@@ -93,7 +96,7 @@ class LockManager:
             purpose: What it is for, shown to whoever is kept out.
             priority: In the queue the lower number goes first; any integer. Defaults to 0.
             owner: Who asks, shown to others and matched by `reap`. The same owner may not ask twice for one name.
-                Defaults to this manager, where each thread counts as an asker of its own.
+                Defaults to what `asker` says, else to this manager, where each thread counts as an asker of its own.
             task: The id of the task that asks, shown to others.
             max_hold: Seconds after which the lock ends however well it is renewed. Defaults to no such end.
             lock_delay: Seconds for which the names stay closed after an unclean end, for work that no fence can
@@ -153,71 +156,6 @@ class LockManager:
         request = self._owner.request(wants, wait=False, lease=lease, purpose=purpose, at_least=at_least)
         return self._owner.take(request, 0.0, (), None)
 
-    def enqueue(
-        self,
-        request_id: str,
-        names: Names,
-        mode: LockMode = LockMode.EXCLUSIVE,
-        *,
-        patience: float = 86400.0,
-        provisional: float = 60.0,
-        lease: float = 30.0,
-        purpose: str = "",
-        priority: int = 0,
-        owner: str | None = None,
-        task: str | None = None,
-        max_hold: float | None = None,
-        lock_delay: float = 0.0,
-        on_lost: Callable[[Lock], object] | None = None,
-    ) -> Lock | None:
-        """Ask without blocking: the lock if it is free, else None, and the request waits with nobody in it.
-
-        For work that is set aside while its lock is busy. Whichever process sets the lock free grants it to the request
-        and hears so by its `on_grants`; calling this again with the same `request_id`, in any process, then gives the
-        lock, under the fence of the grant. Calling it while the request still waits keeps its place and gives None.
-
-        `request_id` is chosen by the caller, unique for this piece of work, 1 to 80 characters; whoever knows it has
-        the lock. The request waits for `patience` seconds (defaults to a day) without being asked for again; once
-        granted it has to be fetched within `provisional` seconds (defaults to 60.0), else the lock goes on to the next.
-        All other arguments are those of `acquire`.
-
-        Raises:
-            AlreadyHeld: The same owner holds one of the names.
-            LockLost: The request was granted, and its grant has ended.
-        """
-        wants = wanted(names, mode)
-        if LockMode.OBSERVE in wants.values():
-            raise InvalidRequest("observing never waits: enqueue takes EXCLUSIVE and SHARED")
-        self._owner.notice_fork()
-        asked = self._owner.request(
-            wants,
-            wait=True,
-            owner=owner,
-            task=task,
-            lease=lease,
-            purpose=purpose,
-            priority=priority,
-            max_hold=max_hold,
-            lock_delay=lock_delay,
-        )
-        request = replace(
-            asked,
-            id=_request_id(request_id),
-            mailbox="",
-            patience=seconds("patience", patience, positive=True),
-            provisional=seconds("provisional", provisional, positive=True),
-        )
-        sent = now()
-        reply = self._owner.store.acquire(request)
-        if reply.status is Status.WAITING:
-            return None
-        self._owner.raise_unless_granted(reply, tuple(wants))
-        return self._owner.keep(Lock(self._owner, request, on_lost=on_lost), reply, sent)
-
-    def cancel(self, request_id: str) -> bool:
-        """Forget a request of `enqueue`, or a handle of `transfer`, waiting or granted; whether it held its lock."""
-        return self._owner.store.release(_request_id(request_id))
-
     def adopt(
         self,
         handle: str,
@@ -235,16 +173,18 @@ class LockManager:
         """
         self._owner.notice_fork()
         request = self._owner.request({}, wait=False, lease=lease, purpose=purpose, owner=owner, task=task)
-        lock = Lock(self._owner, request, on_lost=on_lost)
-        sent = now()
-        try:
-            reply = self._owner.store.transfer(text("handle", handle, 100), request)
-            if reply.status is not Status.GRANTED:
-                raise LockLost("the lock handed on was adopted already, or nobody adopted it in time")
-        except BaseException:
-            self._owner.undo(request.id)
-            raise
-        return self._owner.keep(lock, reply, sent)
+        return self._owner.adopt(text("handle", handle, 100), request, on_lost)
+
+    def borrow(self, names: Names, fence: int) -> Lock:
+        """A handle on the grant with this fence, to check it and to write under it while its holder lets you.
+
+        Each `ensure` asks the store; releasing the handle, or losing it, does nothing to the grant.
+
+        Raises:
+            LockLost: No such grant is held on all the names.
+        """
+        self._owner.notice_fork()
+        return BorrowedLock(self._owner, wanted(names, LockMode.OBSERVE), whole("fence", fence))
 
     def holders(self, name: str) -> Sequence[Holder]:
         """Who holds `name` now; empty if it is free."""
@@ -287,9 +227,3 @@ class LockManager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _request_id(value: object) -> str:
-    if not text("request_id", value, 80):
-        raise InvalidRequest("request_id must not be empty")
-    return str(value)

@@ -6,6 +6,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from weakref import WeakValueDictionary
 
@@ -23,7 +24,7 @@ from locking.lock import Lock
 from locking.modes import LockMode
 from locking.records import Grant
 from locking.renewal import renewer
-from locking.request import Request, optional_seconds, seconds, text, whole
+from locking.request import Request, level, optional_seconds, seconds, text
 from locking.store import OnGrants, Reply, Status, Store
 from locking.stores import open_store
 from locking.waiting import Doorbell, wait_for_grant
@@ -39,9 +40,18 @@ class Owner:
         namespace: Of the deployment, within the store.
         ageing: Seconds that one level of priority is worth, or None.
         on_grants: Hears of grants to waiters without a mailbox.
+        asker: Names the owner for a request that names none.
     """
 
-    def __init__(self, url: str, namespace: str, ageing: float | None, on_grants: OnGrants | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        namespace: str,
+        ageing: float | None,
+        on_grants: OnGrants | None,
+        asker: Callable[[], str | None] | None = None,
+    ) -> None:
+        self._asker = asker
         self._ageing = ageing
         self._on_grants = on_grants
         self.store: Store = open_store(url, namespace, self._granted)
@@ -111,15 +121,49 @@ class Owner:
         self.raise_unless_granted(reply, lock.names)
         lock.granted(reply, sent)
 
-    def hand_on(self, lock: Lock, within: float) -> str:
+    def change_priority(self, request_id: str, priority: int) -> bool:
+        """Move a waiting request; for `LockManager.change_priority`."""
+        return self.store.change_priority(request_id, level(priority), self._ageing)
+
+    def enqueue(self, request: Request, on_lost: Callable[[Lock], object] | None) -> Lock:
+        """Ask under a ticket, and keep what is granted; for `LockManager.enqueue`."""
+        lock = Lock(self, request, on_lost=on_lost)
+        sent = now()
+        try:
+            reply = self.store.acquire(request)
+        except BaseException:
+            self.undo(request.id)
+            raise
+        self.raise_unless_granted(reply, tuple(request.wants))
+        return self.keep(lock, reply, sent)
+
+    def hand_on(self, lock: Lock, within: float, owner: str, task: str | None, purpose: str) -> str:
         """Put a lock under an id that whoever adopts it will know; for `Lock.transfer`."""
-        successor = self.request(
-            {}, wait=False, lease=within, purpose=lock.purpose or "handed on, not yet adopted", owner=lock.owner
-        )
-        self.raise_unless_granted(self.store.transfer(lock.request_id, successor), lock.names)
+        told = purpose or "handed on, not yet adopted"
+        asked = self.request({}, wait=False, lease=within, purpose=told, owner=owner, task=task)
+        # Other ids can be guessed from a manager's name, which `holders` shows.
+        successor = replace(asked, id=f"handed.{secrets.token_urlsafe(24)}")
+        try:
+            self.raise_unless_granted(self.store.transfer(lock.request_id, successor), lock.names)
+        except BaseException:
+            self.undo(successor.id)
+            raise
         self._locks.pop(lock.request_id, None)
         renewer().forget([lock.request_id])
         return successor.id
+
+    def adopt(self, handle: str, request: Request, on_lost: Callable[[Lock], object] | None) -> Lock:
+        """Put a lock that was handed on under the id of `request`; for `LockManager.adopt`."""
+        lock = Lock(self, request, on_lost=on_lost)
+        sent = now()
+        try:
+            reply = self.store.transfer(handle, request)
+            if reply.status is not Status.GRANTED:
+                raise LockLost("the lock handed on was adopted already, or nobody adopted it in time")
+        except BaseException:
+            self.undo(request.id)
+            raise
+        return self.keep(lock, reply, sent)
 
     def take(
         self, request: Request, wait: float | None, observed: Sequence[str], on_lost: Callable[[Lock], object] | None
@@ -196,6 +240,8 @@ class Owner:
         at_least: int = 0,
     ) -> Request:
         """A request of this owner, its arguments checked."""
+        if owner is None and self._asker is not None:
+            owner = self._asker()
         return Request(
             id=f"{self._incarnation}.{next(self._numbers)}",
             wants=wants,
@@ -209,7 +255,7 @@ class Owner:
             },
             lease=seconds("lease", lease, positive=True),
             wait=wait,
-            priority=whole("priority", priority),
+            priority=level(priority),
             ageing=self._ageing,
             max_hold=optional_seconds("max_hold", max_hold, positive=True),
             lock_delay=seconds("lock_delay", lock_delay),

@@ -11,6 +11,7 @@ from locking.modes import LockMode
 MAX_NAME_BYTES = 500  # what every database can put into a primary key
 MAX_NAMES = 1000  # what one script or one statement can take at once
 MAX_SECONDS = 365 * 86400.0
+MAX_PRIORITY = 10**15  # beyond it, either way, all are alike: what every store can keep and reckon with
 
 Names = str | Iterable[str] | Mapping[str, LockMode]
 
@@ -35,6 +36,8 @@ class Request:
         patience: Seconds that a waiter lives without asking again.
         provisional: Seconds that a grant from the queue lives until it is confirmed.
         at_least: Take what is free, but this many names or nothing; 0 asks for all of them.
+        ticket: The id under which it waits with nobody in it; empty if somebody waits for it.
+        arrived: Since when the work waits, in seconds since 1970, if it is longer than the request does.
     """
 
     id: str
@@ -52,6 +55,8 @@ class Request:
     patience: float = 60.0
     provisional: float = 5.0
     at_least: int = 0
+    ticket: str = ""
+    arrived: float | None = None
 
 
 def wanted(names: Names, mode: LockMode) -> dict[str, LockMode]:
@@ -114,6 +119,17 @@ def optional_seconds(what: str, value: object, *, positive: bool = False) -> flo
     return None if value is None else seconds(what, value, positive=positive)
 
 
+def moment(what: str, value: object) -> float:
+    """`value` as seconds since 1970.
+
+    Raises:
+        InvalidRequest: Not a number, or not within 1970 to 2200.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 230 * MAX_SECONDS:
+        raise InvalidRequest(f"{what} must be seconds since 1970, not {value!r}")
+    return float(value)
+
+
 def text(what: str, value: object, most: int = 1000) -> str:
     """`value` if it is a string of at most `most` characters that every store can keep.
 
@@ -138,6 +154,15 @@ def word(what: str, value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_]{1,40}", value):
         raise InvalidRequest(f"{what} must be 1 to 40 letters, digits and underscores, not {value!r:.60}")
     return value
+
+
+def level(priority: object) -> int:
+    """`priority` if it is an integer; beyond what stores can tell apart it counts as `MAX_PRIORITY`, either way.
+
+    Raises:
+        InvalidRequest: Anything else.
+    """
+    return max(-MAX_PRIORITY, min(whole("priority", priority), MAX_PRIORITY))
 
 
 def whole(what: str, value: object) -> int:

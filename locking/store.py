@@ -84,6 +84,12 @@ class Store(Protocol):
     def downgrade(self, request_id: str) -> Reply:
         """Make all names shared."""
 
+    def change_priority(self, request_id: str, priority: int, ageing: float | None) -> bool:
+        """Move a waiter to where its arrival and `priority` place it; whether it still waits, or has yet to confirm."""
+
+    def tend(self) -> Sequence[str]:
+        """End what is over, grant what that sets free; the ids of waiters without a mailbox."""
+
     def transfer(self, request_id: str, successor: Request) -> Reply:
         """Put the grant under the id, the owner and the lease of `successor`."""
 

@@ -3,12 +3,13 @@
 -- KEYS[1]  prefix
 -- ARGV[1]  request id
 -- ARGV[2]  how, JSON: session, info (text), lease, delay, hold, wait, priority, ageing (us a level, absent: strict),
---          mailbox, patience, provisional, some (take what is free, but this many); times in ms
+--          mailbox, patience, provisional, some (take what is free, but this many), arrived (us, text); times in ms
 -- ARGV[3]  mode -> names, JSON
 -- ARGV[4]  owner
 -- ARGV[5]  ms that a grant lives: the lease, or max_hold where that is less
 -- ARGV[6]  ms of lock delay
 -- ARGV[7]  ms that the keys of a grant live; longer than the grant, as a backstop
+-- ARGV[8]  ticket: the id under which the request waits with nobody in it, empty for one that somebody waits for
 -- Result   granted, grants, fence, ms left, want | waiting or busy or held or lost, grants, obstacles (JSON)
 -- O(names) when free or refused by a holder; O(names + waiters in front) when there are waiters.
 
@@ -46,12 +47,46 @@ local function holds_one(request)
   for _, name in ipairs(request.names) do
     for _, id in ipairs(redis.call('HKEYS', P .. 'h:' .. name)) do
       local holder = load(id)
-      if holder and holder.owner == request.owner and holder.session == request.session then
+      local fetched = holder and not (holder.unconfirmed and holder.mailbox == '')
+      if fetched and holder.owner == request.owner and holder.session == request.session then
         return true
       end
     end
   end
   return false
+end
+
+-- Puts what was granted to a ticket under the id, the owner and the lease of whoever comes for it.
+local function fetch(ticket, request)
+  for _, name in ipairs(ticket.names) do
+    redis.call('HDEL', P .. 'h:' .. name, ticket.id)
+    redis.call('HSET', P .. 'h:' .. name, request.id, ticket.modes[name])
+  end
+  redis.call('RENAME', P .. 'r:' .. ticket.id, P .. 'r:' .. request.id)
+  redis.call('HSET', P .. 'r:' .. request.id, 'doc', request.doc, 'owner', request.owner, 'unconfirmed', '0')
+  redis.call('ZREM', P .. 'ends', ticket.id)
+  request.fence, request.since, request.want_text = ticket.fence, ticket.since, ticket.want_text
+  extend(request, request.lease)
+  outlive(request, request.lease + request.delay)
+  return answer_granted(request)
+end
+
+-- Somebody comes with a ticket that waits, was granted, or missed its grant.
+local function come_back(ticket, request)
+  if ticket.state == 'silent' then
+    ticket.state = 'waiting'
+    if grantable(ticket) then
+      remove(ticket)
+      grant(request, request.lease, false)
+      return answer_granted(request)
+    end
+    enqueue(ticket)
+  end
+  if ticket.state == 'waiting' then
+    be_patient(ticket)
+    return answer('waiting', obstacles(ticket))
+  end
+  return fetch(ticket, request)
 end
 
 local function ask_again(request)
@@ -86,7 +121,7 @@ local function ask(request)
       elseif not request.wait then
         return answer('busy', obstacles(request))
       end
-      request.state = 'waiting'
+      request.state, request.id = 'waiting', ARGV[8] ~= '' and ARGV[8] or request.id
       enqueue(request)
       be_patient(request)
       return answer('waiting', obstacles(request))
@@ -103,4 +138,6 @@ end
 local request = cjson.decode(ARGV[2])
 request.id, request.owner, request.state = ARGV[1], ARGV[4], 'new'
 request.doc, request.want_text, request.want = ARGV[2], ARGV[3], cjson.decode(ARGV[3])
-return ask(spread(request))
+spread(request)
+local ticket = ARGV[8] ~= '' and load(ARGV[8])
+return ticket and come_back(ticket, request) or ask(request)

@@ -5,6 +5,9 @@
 do
   local P, id, want = KEYS[1], ARGV[1], cjson.decode(ARGV[3])
   local holds, look = {}, { P .. 'r:' .. id }
+  if ARGV[8] ~= '' then
+    look[2] = P .. 'r:' .. ARGV[8]
+  end
   for mode, names in pairs(want) do
     for _, name in ipairs(names) do
       local hold = P .. 'h:' .. name

@@ -10,6 +10,7 @@
 --   ends        sorted set, request id by the ms at which it ends: a holder's lease and lock delay, a waiter's patience
 --   h:<name>    hash, the holders of a name: request id -> mode (x or s)
 --   q:<name>    sorted set, the waiters of a name: <arrival><mode><id> by score
+--   unattended  set, the ids of waiters without a mailbox: nobody is in them, and their releaser sees to them
 --   exclusive   sorted set, name by the fence of its last exclusive grant, kept for an hour at least
 --   m:<address> list, the mailbox of a process: ids of requests that were granted
 -- Scripts run on effects, so that TIME may precede writes.
@@ -175,7 +176,15 @@ local function outlive(request, ms)
   redis.call('PEXPIRE', P .. 'r:' .. request.id, digits(ms + BACKSTOP))
 end
 
+-- Whether a request waits with nobody in it.
+local function unattended(request)
+  return request.state == 'waiting' and request.mailbox == ''
+end
+
 local function leave_queues(request)
+  if unattended(request) then
+    redis.call('SREM', P .. 'unattended', request.id)
+  end
   for _, name in ipairs(request.names) do
     redis.call('ZREM', P .. 'q:' .. name, member(request, name))
   end

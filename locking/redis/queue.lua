@@ -1,24 +1,34 @@
 -- The queues: standing in them, being granted out of them, and telling who stands in the way. Put behind common.lua.
 
--- Finds the place that a request would have in every queue if it came now.
-local function place(request)
-  request.arrival = next_tick()
-  if request.state == 'upgrading' then
-    request.score = FRONT
-  else
-    request.score = request.ageing and request.arrival + request.priority * request.ageing or request.priority
-  end
+-- The score that orders a waiter by its priority and its arrival.
+local function rank(request)
+  return request.ageing and request.arrival + request.priority * request.ageing or request.priority
 end
 
--- Puts a request into the queue of each of its names, in its place.
-local function enqueue(request)
-  tick()
-  redis.call('HSET', P .. 'r:' .. request.id, 'doc', request.doc, 'want', request.want_text, 'owner', request.owner,
-    'state', request.state, 'arrival', digits(request.arrival), 'score', string.format('%.17g', request.score))
+-- Finds the place that a request would have in every queue if it came now.
+local function place(request)
+  request.arrival = math.min(next_tick(), tonumber(request.arrived) or math.huge)
+  request.score = request.state == 'upgrading' and FRONT or rank(request)
+end
+
+-- Puts a request into its place in the queue of each of its names, wherever it stood before.
+local function stand(request)
   for _, name in ipairs(request.names) do
     redis.call('ZADD', P .. 'q:' .. name, string.format('%.17g', request.score), member(request, name))
     keep(P .. 'q:' .. name, request.patience + request.lease)
   end
+end
+
+-- Makes a waiter of a request that has its place.
+local function enqueue(request)
+  tick()
+  redis.call('HSET', P .. 'r:' .. request.id, 'doc', request.doc, 'want', request.want_text, 'owner', request.owner,
+    'state', request.state, 'arrival', digits(request.arrival), 'score', string.format('%.17g', request.score))
+  if unattended(request) then
+    redis.call('SADD', P .. 'unattended', request.id)
+    keep(P .. 'unattended', request.patience)
+  end
+  stand(request)
 end
 
 -- Lets a waiter live for its patience. An upgrade lives as long as the shared lock below it.
@@ -123,6 +133,7 @@ local function sweep()
       end
     else
       redis.call('ZREM', P .. 'ends', id)
+      redis.call('SREM', P .. 'unattended', id)
     end
   end
   for _, name in ipairs(names) do

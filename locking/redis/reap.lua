@@ -9,6 +9,9 @@ sweep()
 local names, count = {}, 0
 for _, id in ipairs(redis.call('ZRANGE', P .. 'ends', 0, -1)) do
   local request = redis.call('HGET', P .. 'r:' .. id, 'owner') == ARGV[1] and load(id) or nil
+  if request and request.mailbox == '' and (request.unconfirmed or not holds(request)) then
+    request = nil -- nobody is in it, so it didn't die with its owner
+  end
   local held = alive(request)
   if held then
     count = count + 1

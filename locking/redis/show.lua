@@ -19,8 +19,8 @@ local function show(name)
     local request = load(entry:sub(18))
     local ends = tonumber(redis.call('ZSCORE', P .. 'ends', entry:sub(18)) or 0)
     if request and ends > NOW then
-      table.insert(waiters, { name, entry:sub(17, 17), request.owner, request.info, position,
-        NOW - math.floor(request.arrival / 1000) })
+      table.insert(waiters, { name, entry:sub(17, 17), request.owner, request.info, digits(request.priority),
+        position, NOW - math.floor(request.arrival / 1000) })
       position = position + 1
     end
   end

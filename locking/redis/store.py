@@ -62,6 +62,7 @@ class RedisStore:
             str(_ms(life)),
             str(_ms(request.lock_delay)),
             str(_ms(request.lease + request.lock_delay) + BACKSTOP),
+            request.ticket,
         )
 
     def release(self, request_id: str) -> bool:
@@ -84,6 +85,15 @@ class RedisStore:
     def downgrade(self, request_id: str) -> Reply:
         """See `Store`."""
         return self._ask("downgrade", request_id)
+
+    def change_priority(self, request_id: str, priority: int, ageing: float | None) -> bool:
+        """See `Store`."""
+        level = "" if ageing is None else f"{ageing * 1e6:.17g}"
+        return self._verb("change_priority", request_id, str(priority), level)[0] == b"changed"
+
+    def tend(self) -> Sequence[str]:
+        """See `Store`."""
+        return [line.decode() for line in self._verb("tend")[2:] if line]
 
     def transfer(self, request_id: str, successor: Request) -> Reply:
         """See `Store`."""
@@ -207,13 +217,13 @@ _json = json.JSONEncoder(separators=(",", ":")).encode
 def _document(request: Request) -> str:
     document: dict[str, Any] = {
         "session": request.session,
-        "info": _json({**request.info, "priority": request.priority}),
+        "info": _json(request.info),
         "lease": _ms(request.lease),
         "delay": _ms(request.lock_delay),
         "mailbox": request.mailbox,
         "patience": _ms(request.patience),
         "provisional": _ms(request.provisional),
-        "priority": max(min(request.priority, 10**15), -(10**15)),
+        "priority": request.priority,
     }
     if request.wait:
         document["wait"] = True
@@ -221,6 +231,8 @@ def _document(request: Request) -> str:
         document["some"] = request.at_least
     if request.ageing is not None:
         document["ageing"] = request.ageing * 1e6
+    if request.arrived is not None:
+        document["arrived"] = f"{request.arrived * 1e6:.0f}"  # as text: it has more digits than the script's JSON keeps
     if request.max_hold is not None:
         document["hold"] = _ms(request.max_hold)
     return _json(document)
@@ -266,14 +278,13 @@ def _holder(row: Sequence[Any]) -> Holder:
 
 
 def _waiter(row: Sequence[Any]) -> Waiter:
-    name, mode, owner, info_text, position, age = row
-    info = json.loads(info_text)
+    name, mode, owner, info_text, priority, position, age = row
     return Waiter(
         name=name,
         mode=LockMode.of_letter(mode),
         owner=owner,
-        **party(info),
-        priority=info["priority"],
+        **party(json.loads(info_text)),
+        priority=int(priority),
         position=position,
         age=age / 1000,
     )

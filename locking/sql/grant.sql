@@ -1,7 +1,8 @@
 -- grant: gives a request names on which there is nobody, exactly as Picture.grant would, in one round trip.
 --
 -- Tables     {names}, {requests}, {claims}
--- Arguments  wanted: the names, modes: of each, asker: the row of the request; since, ends, arrival and fence are set here
+-- Arguments  wanted: the names, modes: of each, asker: the row of the request; since, ends, arrival and fence are set here,
+--            ticket: the id under which the request may wait, or empty
 -- Result     the fence; null if anybody is on a name or the request is known, or a name has no row yet
 -- O(names). The rows of the names are locked in order; each statement sees what was committed before it began,
 -- which only READ COMMITTED grants; under another default of the server the answer is null.
@@ -16,7 +17,7 @@ BEGIN
     FROM (SELECT n.fence FROM {names} n WHERE n.name = ANY (wanted) ORDER BY n.name FOR UPDATE) locked;
     IF known < cardinality(wanted)
         OR EXISTS (SELECT FROM {claims} c WHERE c.name = ANY (wanted))
-        OR EXISTS (SELECT FROM {requests} r WHERE r.id = asker.id)
+        OR EXISTS (SELECT FROM {requests} r WHERE r.id IN (asker.id, ticket))
     THEN
         RETURN NULL;
     END IF;

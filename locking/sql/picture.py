@@ -45,6 +45,11 @@ class Entry:
         """Whether it stands in the queues."""
         return self.state in QUEUEING
 
+    @property
+    def unattended(self) -> bool:
+        """Whether nobody is in it: it waits, or was granted and not fetched, and doesn't die with its owner."""
+        return not self.mailbox and (self.unconfirmed or not self.holds)
+
     def over(self, now: float) -> bool:
         """Whether its time is over, lock delay included."""
         return now >= self.ends + (self.lock_delay if self.holds else 0.0)
@@ -56,6 +61,10 @@ class Entry:
     def asks(self, name: str) -> LockMode:
         """The mode it asks for: an upgrade asks for EXCLUSIVE."""
         return LockMode.EXCLUSIVE if self.state == "upgrading" else self.modes[name]
+
+    def rank(self, priority: int, ageing: float | None) -> None:
+        """Order it by its priority and its arrival."""
+        self.score = float(priority) if ageing is None else self.arrival + priority * ageing
 
     @property
     def place(self) -> tuple[float, float, str]:
@@ -115,12 +124,13 @@ class Picture:
             for name in asker.modes
         )
 
-    def place(self, asker: Entry, priority: int, ageing: float | None) -> None:
-        """Give a newcomer its place: behind all that came, among those of the same rank."""
+    def place(self, asker: Entry, priority: int, ageing: float | None, arrived: float | None) -> None:
+        """Give a newcomer its place: behind all that came, among those of the same rank, unless it arrived earlier."""
         latest = max((entry.arrival for entry in self.entries.values()), default=0.0)
         asker.arrival = max(self.now, latest + 1e-6)
-        rank = float(max(min(priority, 10**15), -(10**15)))
-        asker.score = rank if ageing is None else asker.arrival + rank * ageing
+        if arrived is not None:
+            asker.arrival = min(asker.arrival, arrived)
+        asker.rank(priority, ageing)
 
     def grant(self, asker: Entry, lease: float, *, unconfirmed: bool = False) -> None:
         """Give `asker` all it asks for, under one new fence."""

@@ -17,7 +17,7 @@ from locking.sql.picture import Entry
 from locking.sql.schema import Schema
 from locking.store import Reply, Status
 
-_ARGUMENTS = {"grant": "wanted bytea[], modes text[], asker {requests}", "release": "gone text"}
+_ARGUMENTS = {"grant": "wanted bytea[], modes text[], asker {requests}, ticket text", "release": "gone text"}
 _RESULTS = {"grant": "bigint", "release": "boolean"}
 
 
@@ -37,7 +37,7 @@ class Quick:
         row = ", ".join(
             f"CAST(:{column.name} AS {column.type.compile(engine.dialect)})" for column in tables.requests.c
         )
-        grant = f"SELECT {self._function('grant')}(:names, CAST(:modes AS text[]), ROW({row}))"
+        grant = f"SELECT {self._function('grant')}(:names, CAST(:modes AS text[]), ROW({row}), :ticket)"
         self._grant = text(grant)
         self._release = text(f"SELECT {self._function('release')}(:id)")
 
@@ -55,7 +55,7 @@ class Quick:
                     f" LANGUAGE plpgsql AS $${self._body(verb)}$$"
                 )
 
-    def grant(self, asker: Entry) -> Reply | None:
+    def grant(self, asker: Entry, ticket: str) -> Reply | None:
         """The grant, or None if it isn't that simple."""
         parameters: dict[str, Any] = {
             **values_of(asker),
@@ -64,6 +64,7 @@ class Quick:
             "state": "held",
             "names": [name.encode() for name in asker.modes],
             "modes": [mode.letter for mode in asker.modes.values()],
+            "ticket": ticket,
         }
         fence = transact(self._engine, lambda connection: connection.execute(self._grant, parameters).scalar())
         life = asker.lease if asker.max_hold is None else min(asker.lease, asker.max_hold)

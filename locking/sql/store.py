@@ -53,7 +53,7 @@ class SqlStore:
 
     def acquire(self, request: Request) -> Reply:
         """See `Store`."""
-        if self._quick and (reply := self._quick.grant(verbs.entry_of(request))):
+        if self._quick and (reply := self._quick.grant(verbs.entry_of(request), request.ticket)):
             return reply
         return self._on_names(
             request.wants, lambda picture: verbs.acquire(picture, request), otherwise=Reply(Status.BUSY)
@@ -111,6 +111,23 @@ class SqlStore:
     def downgrade(self, request_id: str) -> Reply:
         """See `Store`."""
         return self._on_request(request_id, lambda picture: verbs.downgrade(picture, request_id))
+
+    def change_priority(self, request_id: str, priority: int, ageing: float | None) -> bool:
+        """See `Store`."""
+        return self._on_requests(
+            [request_id],
+            lambda picture: verbs.change_priority(picture, request_id, priority, ageing),
+            otherwise=False,
+        )
+
+    def tend(self) -> Sequence[str]:
+        """See `Store`."""
+        requests = self._tables.requests
+        delay = case((requests.c.state.in_(HOLDING), requests.c.lock_delay), else_=0.0)
+        over = select(requests.c.id).where(requests.c.ends + delay <= server_now())
+        self._on_requests(over, lambda _: None, otherwise=None)  # to see them is to end them
+        waiting = select(requests.c.id).where(requests.c.state == "waiting", requests.c.mailbox == "")
+        return transact(self._engine, lambda connection: list(connection.scalars(waiting)))
 
     def transfer(self, request_id: str, successor: Request) -> Reply:
         """See `Store`."""

