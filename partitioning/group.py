@@ -1,13 +1,14 @@
 """What a group is: its members, and who of them counts, at one epoch."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
 from partitioning.errors import InvalidGroupOptions
 from partitioning.hash_ring import HashRing
+from partitioning.keys import hash_key
 
 T = TypeVar("T")
 
@@ -83,6 +84,19 @@ class GroupView:
         """Build the ring of the members that count; its generation is the epoch."""
         weights = {member.name: member.weight for member in self.everyone if member.standing is Standing.ACTIVE}
         return HashRing(weights, weights=weights, generation=self.epoch)
+
+    def share_of(self, member: str, items: Iterable[T], *, key: Callable[[T], str | bytes] = hash_key) -> "Subset[T]":
+        """Return a member's part of a set, in the set's order; nothing for one that does not count.
+
+        For a process that is no member itself, such as one that works for a member.
+
+        Raises:
+            UnstableKey: an item has no key.
+        """
+        if member not in self.members:
+            return Subset((), self.epoch)
+        ring = self.ring()
+        return Subset((item for item in items if ring.get_node(key(item)) == member), self.epoch)
 
     def standing_of(self, who: Candidate) -> Standing:
         """How a process stands in this view."""

@@ -1,6 +1,6 @@
 """The Celery router that sends each subcloud's initial sync to the queue that the ring gives it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from partitioning.errors import InvalidRing, UnroutableTask
@@ -29,14 +29,14 @@ def initial_sync_queues(partitions: int, prefix: str = QUEUE_PREFIX_DEFAULT) -> 
     return tuple(f"{prefix}.{number:03d}" for number in range(partitions))
 
 
-def initial_sync_router(task: str, partitions: int, prefix: str = QUEUE_PREFIX_DEFAULT) -> Router:
+def initial_sync_router(task: str | Collection[str], partitions: int, prefix: str = QUEUE_PREFIX_DEFAULT) -> Router:
     """Build the router: a pure function of its arguments, so that a producer looks nothing up.
 
-    The router answers for one task, whose first argument (or ``subcloud`` keyword) is the subcloud's name, and leaves
+    The router answers for tasks whose first argument (or ``subcloud`` keyword) is the subcloud's name, and leaves
     every other task to the routes after it.
 
     Args:
-        task: the registered name of the initial-sync task.
+        task: the registered name of the initial-sync task, or of several tasks that go the same way.
         partitions: how many dedicated queues there are, at least 1.
         prefix: what their names begin with. Defaults to ``initial-sync``.
 
@@ -44,15 +44,16 @@ def initial_sync_router(task: str, partitions: int, prefix: str = QUEUE_PREFIX_D
         InvalidRing: there would be no queue.
     """
     ring = HashRing(initial_sync_queues(partitions, prefix))
+    tasks = frozenset((task,) if isinstance(task, str) else task)
 
     def route(
         name: str, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, options: Mapping[str, Any], **_: Any
     ) -> Route:
-        if name != task:
+        if name not in tasks:
             return None
         subcloud = args[0] if args else (kwargs or {}).get("subcloud")
         if not isinstance(subcloud, str):
-            raise UnroutableTask(task)
+            raise UnroutableTask(name)
         return {"queue": ring.get_node(subcloud)}
 
     return route
