@@ -10,7 +10,10 @@ from tasks.transport.errors import (
     TransportError,
     UnsupportedKombu,
 )
+from tasks.transport.look import HeldBy, HeldTask, Look
+from tasks.transport.obituary import buried
 from tasks.transport.outbox import Outbox
+from tasks.transport.parking import ParkableRequest, Parked
 from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats, State
 from tasks.transport.sentinel import SentinelTransport
 from tasks.transport.transport import Transport
@@ -23,10 +26,15 @@ __all__ = [
     "DeadLettered",
     "DuplicateTask",
     "Gate",
+    "HeldBy",
+    "HeldTask",
     "ListedTask",
+    "Look",
     "NewTask",
     "NoSuchTask",
     "Outbox",
+    "ParkableRequest",
+    "Parked",
     "QueueClosed",
     "QueueStats",
     "QueueStep",
@@ -36,5 +44,6 @@ __all__ = [
     "Transport",
     "TransportError",
     "UnsupportedKombu",
+    "buried",
     "install",
 ]

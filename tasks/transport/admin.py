@@ -1,8 +1,8 @@
 """What can be asked of the queues, and done to them, from any process."""
 
 import json
-from collections.abc import Iterable, Sequence
-from itertools import groupby, islice
+from collections.abc import Sequence
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -10,11 +10,15 @@ import redis
 
 from tasks.transport.envelope import MICROSECONDS, exact_priority
 from tasks.transport.errors import NoSuchTask, refusal
+from tasks.transport.look import Look
 from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats, State
-from tasks.transport.scripts import call
 
 Gate = Literal["block", "reject"]
 """What adders do while a queue is quiesced: wait, or give up."""
+
+
+UNPARKED_AT_ONCE = 1000
+"""Tasks put back by one script: it takes some milliseconds, in which the server does nothing else."""
 
 
 class Queues:
@@ -25,9 +29,6 @@ class Queues:
         results: the result backend of the application, ``app.backend``, whose callers see a dead letter that is
             retried as pending again. Defaults to None: they see its failure until it runs.
     """
-
-    CHUNK = 5000
-    """Tasks published by one script: it takes some tens of milliseconds, in which the server does nothing else."""
 
     AT_ONCE = 50_000
     """Tasks that `add` takes: the server does nothing else for as long as it adds them."""
@@ -40,8 +41,7 @@ class Queues:
         return f"<Queues at {self._connection.as_uri()}>"
 
     def _call(self, verb: str, *arguments: Any) -> Any:
-        with self._connection.default_channel.conn_or_acquire() as client:
-            return call(client, verb, *arguments)
+        return self._connection.default_channel.call(verb, *arguments)
 
     def close(self) -> None:
         """Close the connection."""
@@ -51,27 +51,11 @@ class Queues:
         """Return the names of all queues, sorted."""
         return [name.decode() for name in self._call("queues")]
 
+    def occupied(self) -> list[str]:
+        """Return the names of the queues in which a task lives: waits, or runs; sorted."""
+        return [name.decode() for name in self._call("occupied")]
+
     # -- adding
-
-    def publish(self, tasks: Iterable[NewTask], unique: bool = True) -> int:
-        """Publish `tasks`, up to `CHUNK` at a time, each chunk all or nothing; returns their number.
-
-        Args:
-            tasks: what to publish.
-            unique: whether an id that lives already is an error. Defaults to True; False replaces the older task.
-
-        Raises:
-            DuplicateTask: an id of the chunk lives already, or occurs twice in it; nothing of the chunk is published.
-            ValueError: a priority is beyond +-2**53.
-        """
-        count, rest = 0, iter(tasks)
-        while chunk := list(islice(rest, self.CHUNK)):
-            arguments = [part for task in chunk for part in task.arguments]
-            try:
-                count += self._call("publish", "1" if unique else "0", "1", *arguments)
-            except redis.ResponseError as error:
-                raise refusal(error) from None
-        return count
 
     def add(self, tasks: Sequence[NewTask]) -> None:
         """Add new tasks, all or none, in one script, which takes some 10 microseconds of the server's time for each.
@@ -110,6 +94,21 @@ class Queues:
             raise no_such(task_id)
         return ListedTask.from_row(row[0].decode(), row[1:])
 
+    def look(self, queue: str, task_id: str = "", most: int = 20) -> Look:
+        """Look at a queue, at the place of one of its tasks, and at what each consumer has, all at one moment.
+
+        Args:
+            queue: its name.
+            task_id: the task. Defaults to none.
+            most: how many tasks of a consumer are told. Defaults to 20.
+        """
+        return Look.from_answer(queue, self._call("look", queue, task_id, most))
+
+    def letter(self, task_id: str) -> DeadLetter | None:
+        """Return the dead letter of a task, if there is one."""
+        found = self._call("letter", task_id)
+        return DeadLetter.from_letter(found[0].decode(), task_id, found[1]) if found else None
+
     def living(self, queue: str, task_ids: Sequence[str]) -> list[str]:
         """Return those of `task_ids` that still live in `queue`."""
         answers = self._call("living", queue, *task_ids)
@@ -131,6 +130,10 @@ class Queues:
         """
         return found(task_id, self._call("cancel", task_id))
 
+    def withdraw(self, task_id: str) -> bool:
+        """Take a task that is ready to start out of its queue, so that nobody starts it; whether it was there."""
+        return self._call("cancel", task_id, "ready") is not None
+
     def is_stopping(self, task_id: str, queue: str) -> bool:
         """Tell whether a running task is asked to end: it was cancelled, or its queue is to have no slots."""
         return bool(self._call("is_stopping", task_id, queue))
@@ -139,18 +142,25 @@ class Queues:
         """Tell whether a running task was cancelled."""
         return bool(self._call("is_cancelled", task_id))
 
-    def park(self, task_id: str) -> None:
-        """Take a task out of its slot, or queue, until it is unparked; its arrival stays.
+    def unpark(self, *task_ids: str) -> list[str]:
+        """Put parked tasks back into their queues; returns the ids of which no task lives.
 
-        Raises:
-            NoSuchTask: no task with this id lives.
+        A task that still runs, on its way to be parked, goes back as soon as it is.
         """
-        if not self._call("park", task_id):
-            raise no_such(task_id)
+        gone: list[str] = []
+        for first in range(0, len(task_ids), UNPARKED_AT_ONCE):
+            chunk = task_ids[first : first + UNPARKED_AT_ONCE]
+            gone += (task_id.decode() for task_id in self._call("unpark", *chunk))
+        return gone
 
-    def unpark(self, *task_ids: str) -> int:
-        """Put parked tasks back into their queues; returns how many were parked."""
-        return int(self._call("unpark", *task_ids))
+    def parked(self, turn: float) -> list[str] | None:
+        """Return the ids of all parked tasks to the first who asks within `turn` seconds, to all others None.
+
+        Those that have expired are handed out, so that a worker records it. Where more than a thousand tasks a second
+        of the turn are parked, the turn lasts longer.
+        """
+        members = self._call("parked", round(turn * 1000))
+        return None if members is None else [member[16:].decode() for member in members]
 
     # -- queues
 
@@ -210,6 +220,14 @@ class Queues:
         """List living tasks: ready ones in the order of their start, running, delayed, parked; `limit` of each kind."""
         listed = self._call("list", queue, limit)
         return [ListedTask.from_row(queue, listed[i : i + 4]) for i in range(0, len(listed), 4)]
+
+    def held_by(self, consumer: str) -> list[ListedTask]:
+        """List the tasks that a consumer was given and has not settled, in the order of their arrival."""
+        held = self._call("held", consumer)
+        return [
+            ListedTask.from_row(held[i].decode(), (b"running", held[i + 1], consumer.encode(), held[i + 2]))
+            for i in range(0, len(held), 3)
+        ]
 
     def ids(self, queue: str) -> list[str]:
         """Return the ids of all living tasks of `queue`; a long queue costs the server a moment."""

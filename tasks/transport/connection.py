@@ -6,6 +6,7 @@ from celery.app import amqp
 from kombu.utils.collections import HashedSeq
 
 from tasks.transport.kombu_parts import BaseConnection, BaseConnectionPool, BasePooledConnection
+from tasks.transport.producer import Producer
 from tasks.transport.sentinel import SentinelTransport
 from tasks.transport.transport import Transport
 
@@ -54,3 +55,10 @@ class AMQP(amqp.AMQP):
     """Celery's messaging with `Connection`: pass it as ``Celery(..., amqp="tasks.transport:AMQP")``."""
 
     Connection = Connection
+
+    @property
+    def producer_pool(self) -> Any:
+        """The pool from which the application sends."""
+        pool = super().producer_pool
+        pool.Producer = Producer
+        return pool

@@ -13,10 +13,11 @@ from typing import Any
 
 @dataclass
 class Holding:
-    """One task that a consumer was given: its member and queue, the message that may settle it, and what went wrong."""
+    """One delivery of a task: the number of the claim that gave it, who may settle it, and what went wrong."""
 
     member: str
     queue: str
+    claim: int
     message: Callable[[], Any]
     trouble: str = "it was rejected"
 
@@ -24,6 +25,11 @@ class Holding:
     def task_id(self) -> str:
         """The id of the task; the 16 digits before it are its arrival in microseconds."""
         return self.member[16:]
+
+    @property
+    def receipt(self) -> tuple[str, str]:
+        """What settles this delivery, and no other one of the same task to the same consumer."""
+        return self.member, f"{self.claim} {self.queue}"
 
     @property
     def alive(self) -> bool:
@@ -45,15 +51,17 @@ class Consumer:
     def __init__(self, name: str | None = None) -> None:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._tags = count(1)
+        self._claims = count(1)
         self._lock = threading.Lock()
         self._start_over()
 
     def _start_over(self) -> None:
-        self.id = f"{self.name}.{secrets.token_hex(6)}"
+        self.id = f"{self.name}.{secrets.token_hex(6)}"  # see worker_of
         self.known = False
         self.held: dict[str, Holding] = {}
         self._finished: list[Holding] = []
         self._refused: list[tuple[Holding, bool]] = []
+        self._parked: list[Holding] = []
 
     def rename(self, name: str) -> None:
         """Take the name that operators know, unless this incarnation has shown itself to the broker already."""
@@ -61,10 +69,14 @@ class Consumer:
             self.name = name
             self._start_over()
 
-    def hold(self, queue: str, member: str) -> str:
+    def number_claim(self) -> int:
+        """Return the number of the next claim; what it gives is held under that number."""
+        return next(self._claims)
+
+    def hold(self, queue: str, member: str, claim: int) -> str:
         """Remember a task that was claimed, and return the tag under which it is delivered."""
         tag = f"{self.id}/{next(self._tags)}"
-        self.held[tag] = Holding(member, queue, _nothing)
+        self.held[tag] = Holding(member, queue, claim, _nothing)
         return tag
 
     def attach(self, tag: str, message: Any) -> None:
@@ -78,6 +90,14 @@ class Consumer:
             holding = self.held.pop(tag, None)
             if holding:
                 self._finished.append(holding)
+        return holding is not None
+
+    def park(self, tag: str) -> bool:
+        """Note that the task under `tag` is set aside; False when it is not ours (any more)."""
+        with self._lock:
+            holding = self.held.pop(tag, None)
+            if holding:
+                self._parked.append(holding)
         return holding is not None
 
     def explain(self, tag: str, trouble: str) -> None:
@@ -104,7 +124,7 @@ class Consumer:
     @property
     def unsettled(self) -> bool:
         """True while something is done that the broker was not told."""
-        return bool(self._finished or self._refused)
+        return bool(self._finished or self._refused or self._parked)
 
     def take_finished(self) -> list[Holding]:
         """Take what is to be acknowledged; give it back with `untake` when the broker did not hear it."""
@@ -123,18 +143,29 @@ class Consumer:
             refused, self._refused = self._refused, []
         return refused
 
-    def members(self) -> list[str]:
+    def take_parked(self) -> list[Holding]:
+        """Take what is to be parked."""
+        with self._lock:
+            parked, self._parked = self._parked, []
+        return parked
+
+    def kept(self) -> list[Holding]:
         """Everything that must not be given to anybody else: held by a living message, or not yet settled."""
         with self._lock:
-            settling = [*self._finished, *(holding for holding, _ in self._refused)]
-        return [h.member for h in [*self.held.values(), *settling] if h.alive or h in settling]
+            settling = [*self._finished, *self._parked, *(holding for holding, _ in self._refused)]
+        return [*(holding for holding in list(self.held.values()) if holding.alive), *settling]
 
     def lapse(self) -> int:
         """Begin anew after the lease was lost; returns how many tasks have gone to others."""
-        lost = len(self.held) + len(self._finished) + len(self._refused)
+        lost = len(self.held) + len(self._finished) + len(self._refused) + len(self._parked)
         with self._lock:
             self._start_over()
         return lost
+
+
+def worker_of(consumer: str) -> str:
+    """Return the name in a consumer's id: the worker, as operators know it."""
+    return consumer.rpartition(".")[0]
 
 
 _estates: dict[tuple[object, ...], list[Consumer]] = {}

@@ -95,7 +95,7 @@ class Delivery:
             raise ValueError("the payload is no message: an object with properties is wanted")
         properties = message["properties"]
         info = properties.setdefault("delivery_info", {})
-        properties.update(delivery_tag=tag, priority=int(priority))
+        properties.update(delivery_tag=tag, priority=int(priority), arrival=int(self.member[:16]) / MICROSECONDS)
         if int(deliveries):
             info["redelivered"] = True
         if self.expired and message.get("headers"):

@@ -2,6 +2,9 @@
 
 import redis
 
+CONNECTION_LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
+"""What a call raises when the broker could not be reached; whether it had an effect is unknown."""
+
 
 class TransportError(Exception):
     """Anything that the transport refuses."""

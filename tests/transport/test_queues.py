@@ -9,6 +9,7 @@ import redis
 from celery import Celery
 
 from tasks.transport import DuplicateTask, NewTask, NoSuchTask, Queues
+from tasks.transport.scripts import ROOT
 
 Wait = Callable[..., Any]
 Start = Callable[..., Any]
@@ -24,6 +25,12 @@ def queues(app: Celery) -> Iterator[Queues]:
 
 def order(queues: Queues, queue: str = "actions") -> list[str]:
     return [task.id for task in queues.tasks(queue) if task.state == "ready"]
+
+
+def park_what_is_held_by(consumer: str, queues: Queues) -> None:
+    with queues._connection.default_channel.conn_or_acquire() as client:
+        [(member, receipt)] = client.hgetall(f"{ROOT}held:{consumer}").items()
+    assert queues._call("park", consumer, member, receipt) == 1
 
 
 def test_a_waiting_task_with_a_new_priority_keeps_its_place_among_equals(app: Celery, queues: Queues) -> None:
@@ -43,8 +50,7 @@ def test_an_unknown_task_is_told_apart(queues: Queues) -> None:
         queues.change_priority("ghost", 1)
     with pytest.raises(NoSuchTask, match="'ghost' was not found"):
         queues.cancel("ghost")
-    with pytest.raises(NoSuchTask, match="'ghost' was not found"):
-        queues.park("ghost")
+    assert queues.unpark("ghost") == ["ghost"]
     with pytest.raises(NoSuchTask, match="'ghost' was not found"):
         queues.retry_dead("ghost")
     with pytest.raises(NoSuchTask, match="'ghost' was not found"):
@@ -63,29 +69,29 @@ def test_a_cancelled_task_never_starts_and_leaves_nothing(app: Celery, client: r
     assert {key.decode() for key in client.keys("fleetring:*")} == {"fleetring:arrival", "fleetring:queues"}
 
 
-def test_a_batch_is_published_whole_or_not_at_all(queues: Queues) -> None:
+def test_a_batch_is_added_whole_or_not_at_all(queues: Queues) -> None:
     # Given a batch with an id twice
     batch = [NewTask("actions", task_id, "{}") for task_id in ("one", "two", "one")]
 
-    # When it is published
+    # When it is added
     with pytest.raises(DuplicateTask, match="'one' lives already"):
-        queues.publish(batch)
+        queues.add(batch)
 
     # Then nothing was, and an empty batch is fine
+    queues.add([])
     assert order(queues) == []
-    assert queues.publish([]) == 0
 
 
 def test_a_living_id_cannot_be_taken_twice(queues: Queues) -> None:
     # Given a task that waits, in another queue
-    queues.publish([NewTask("other", "one", "{}")])
+    queues.add([NewTask("other", "one", "{}")])
 
     # When its id is used again
-    # Then that is refused, unless it is to be replaced
+    # Then that is refused, and the queue that holds it is the only one that is occupied
     with pytest.raises(DuplicateTask):
-        queues.publish([NewTask("actions", "one", "{}", priority=3)])
-    assert queues.publish([NewTask("other", "one", '{"new": 1}', priority=7)], unique=False) == 1
-    assert [task.priority for task in queues.tasks("other")] == [7]
+        queues.add([NewTask("actions", "one", '{"new": 1}', priority=3)])
+    assert queues.occupied() == ["other"]
+    assert [task.priority for task in queues.tasks("other")] == [0]
 
 
 def test_a_queue_runs_when_no_reason_for_a_pause_is_left(app: Celery, queues: Queues) -> None:
@@ -102,11 +108,13 @@ def test_a_queue_runs_when_no_reason_for_a_pause_is_left(app: Celery, queues: Qu
 
 
 def test_statistics_count_each_kind(app: Celery, queues: Queues) -> None:
-    # Given tasks of three priorities, a delayed and a parked one
+    # Given tasks of three priorities, a delayed one, and one that a consumer parks
+    app.send_task("add")
+    queues._call("claim", "somebody", "0", 10**9, 0, 5, 0, 1, 1, 0, -20, "0", "actions")
+    park_what_is_held_by("somebody", queues)
     for priority in (-20, 0, 0, 10):
         app.send_task("add", priority=priority)
     app.send_task("add", countdown=60)
-    queues.park(app.send_task("add").id)
     time.sleep(0.01)
 
     # When the queue is counted
@@ -197,6 +205,28 @@ def test_messages_can_be_fetched_one_by_one(app: Celery) -> None:
         assert queue.qsize() == 0
 
 
+@pytest.mark.parametrize("settle", ["ack", "requeue", "reject"])
+def test_the_end_of_a_run_that_was_parked_does_not_settle_the_next_run_of_the_same_worker(
+    app: Celery, queues: Queues, settle: str
+) -> None:
+    # Given a running task that was parked and unparked, and given to the same worker again
+    task = app.send_task("add")
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        first = channel.basic_get("actions")
+        park_what_is_held_by(channel.consumer.id, queues)
+        queues.unpark(task.id)
+        second = channel.basic_get("actions")
+
+        # When the first run ends, however it does
+        getattr(first, settle)()
+
+        # Then the second goes on, and its end counts
+        assert queues.find(task.id).state == "running"
+        second.ack()
+        assert queues.occupied() == []
+
+
 @pytest.mark.system
 def test_reserved_slots_start_urgent_tasks_only(
     app: Celery, start_worker: Start, wait_until: Wait, journal: Journal
@@ -233,7 +263,7 @@ def test_a_paused_queue_starts_nothing_and_a_resumed_one_at_once(
 
 
 @pytest.mark.system
-def test_a_running_task_can_be_cancelled_and_parked(
+def test_a_running_task_can_be_cancelled(
     app: Celery, queues: Queues, start_worker: Start, wait_until: Wait, journal: Journal
 ) -> None:
     # Given a running task
@@ -247,31 +277,64 @@ def test_a_running_task_can_be_cancelled_and_parked(
     assert queues.cancel(task.id) == "running"
     assert queues.is_cancelled(task.id)
 
-    # When it is parked while it runs
-    queues.park(task.id)
-    task.get(timeout=10)
 
-    # Then its end does not settle it: it runs again when it is unparked
-    assert queues.stats("actions").parked == 1
-    assert queues.unpark(task.id) == 1
-    wait_until(lambda: journal("ended") == [task.id, task.id])
+@pytest.mark.system
+def test_a_task_that_parks_itself_gives_back_its_slot_and_keeps_its_arrival(
+    app: Celery, queues: Queues, start_worker: Start, wait_until: Wait, journal: Journal
+) -> None:
+    # Given one slot, a task that parks itself, and another one
+    start_worker("-c1")
+    parked = app.send_task("park_once", args=["the node is locked"])
+    wait_until(lambda: queues.stats("actions").parked == 1)
+    arrival = queues.find(parked.id).arrival
+
+    # Then its state says what it waits for, and the slot is free
+    assert (parked.state, str(parked.result)) == ("RETRY", "the node is locked")
+    assert queues.find(parked.id).state == "parked"
+    other = app.send_task("record")
+    wait_until(lambda: other.id in journal())
+    assert queues.parked(0.001) == [parked.id]
+
+    # When it is unparked, then it runs again, where its arrival puts it
+    queues.pause("actions", "look")
+    later = app.send_task("record")
+    assert queues.unpark(parked.id, "ghost") == ["ghost"]
+    assert queues.find(parked.id).arrival == arrival
+    assert order(queues) == [parked.id, later.id]
+    queues.resume("actions", "look")
+    assert parked.get(timeout=10) == "done"
+    wait_until(lambda: queues.ids("actions") == [])
 
 
 @pytest.mark.system
-def test_a_dead_letter_is_tried_again_when_it_is_retried(
-    app: Celery, queues: Queues, start_worker: Start, wait_until: Wait
+def test_a_task_that_is_unparked_before_it_is_parked_goes_back_at_once(
+    app: Celery, queues: Queues, start_worker: Start, wait_until: Wait, journal: Journal
 ) -> None:
-    # Given a dead letter
+    # Given a task that takes its time before it parks itself
     start_worker("-c1")
-    task = app.send_task("no.such.task")
-    letter = wait_until(lambda: queues.dead_letters("actions"))[0]
-    assert (letter.id, letter.name, letter.redeliveries) == (task.id, "no.such.task", 0)
-    assert abs(letter.at - time.time()) < 10
+    task = app.send_task("park_once", args=["nothing", 1.0])
+    wait_until(lambda: journal("started") == [task.id])
 
-    # When it is retried
-    queues.retry_dead(task.id)
+    # When it is unparked while it runs, then it doesn't stay parked
+    assert queues.unpark(task.id) == []
+    assert task.get(timeout=10) == "done"
 
-    # Then a worker takes it once more, and it can be dropped when it has failed again
-    again = wait_until(lambda: [one for one in queues.dead_letters("actions") if one.at > letter.at])
-    queues.drop_dead(again[0].id)
-    assert queues.dead_letters("actions") == []
+
+@pytest.mark.system
+def test_a_parked_task_that_expires_or_is_cancelled_ends_as_revoked(
+    app: Celery, queues: Queues, start_worker: Start, wait_until: Wait, journal: Journal
+) -> None:
+    # Given a task that is parked and expires, and one that is cancelled on its way to be parked
+    start_worker("-c2")
+    expiring = app.send_task("park_once", args=["nothing"], expires=1.5)
+    cancelled = app.send_task("park_once", args=["nothing", 1.0])
+    wait_until(lambda: journal("started").count(cancelled.id) == 1)
+    queues.cancel(cancelled.id)
+
+    # When somebody looks after parked tasks
+    wait_until(lambda: queues.parked(0.001) is None or expiring.state == "REVOKED")
+
+    # Then both end, and nothing is left
+    wait_until(lambda: cancelled.state == "REVOKED")
+    wait_until(lambda: queues.ids("actions") == [])
+    assert journal("started").count(cancelled.id) == 1

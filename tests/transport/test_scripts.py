@@ -43,6 +43,7 @@ class Task:
     state: str = "ready"
     holder: str | None = None
     redeliveries: int = 0
+    recalled: bool = False
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -55,7 +56,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.client.flushdb()
         self.clock = itertools.count()
         self.tasks: dict[str, Task] = {}
-        self.deliveries: dict[tuple[str, str], bytes] = {}
+        self.deliveries: dict[tuple[str, str], tuple[bytes, str]] = {}
+        self.past: list[tuple[str, str, tuple[bytes, str]]] = []
         self.paused: set[str] = set()
         self.limits: dict[str, int] = {}
         for queue in QUEUES:
@@ -64,12 +66,17 @@ class QueueMachine(RuleBasedStateMachine):
 
     # -- helpers
 
-    def claim(self, consumer: str, free: int, queues: tuple[str, ...], reserved: int = 0) -> list[tuple[str, bytes]]:
-        answer = call(
-            self.client, "claim", consumer, "0", HOUR, 0, LIMIT, free, reserved, -2, "1", 0, *queues
-        )  # fmt: skip
-        given = answer[4]
-        return [(given[i].decode(), given[i + 1]) for i in range(0, len(given), 4)]
+    def claim(self, consumer: str, free: int, queues: tuple[str, ...], reserved: int = 0) -> list[str]:
+        number = next(self.clock)
+        question = (number, free, reserved, -2, "1", *queues)
+        given = call(self.client, "claim", consumer, "0", HOUR, 0, LIMIT, 0, *question)[4]
+        started = []
+        for queue, member in zip(given[::4], given[1::4], strict=True):
+            started.append(task_id := member[16:].decode())
+            self.deliveries[consumer, task_id] = member, f"{number} {queue.decode()}"
+            self.past.append((consumer, task_id, self.deliveries[consumer, task_id]))
+            self.tasks[task_id].state, self.tasks[task_id].holder = "running", consumer
+        return started
 
     def startable(self, consumed: tuple[str, ...]) -> list[str]:
         """What could start now, in its order: no more of a queue than it has room for."""
@@ -87,13 +94,14 @@ class QueueMachine(RuleBasedStateMachine):
     def put_back(self, task_id: str, counts: bool) -> None:
         task = self.tasks[task_id]
         task.redeliveries += counts
+        task.recalled = False
         task.state, task.holder = ("dead" if task.redeliveries > LIMIT else "ready"), None
 
     def held_by(self, consumer: str) -> list[str]:
         return [task_id for task_id, task in self.tasks.items() if task.holder == consumer]
 
-    def pairs(self, consumer: str, task_ids: list[str]) -> list[bytes | str]:
-        return [part for i in task_ids for part in (self.deliveries[consumer, i], self.tasks[i].queue)]
+    def receipts(self, consumer: str, task_ids: list[str]) -> list[bytes | str]:
+        return [part for i in task_ids for part in self.deliveries[consumer, i]]
 
     # -- what can happen
 
@@ -110,65 +118,53 @@ class QueueMachine(RuleBasedStateMachine):
     def publish_one(self, task_id: str, queue: str, priority: int, delayed: bool) -> None:
         old = self.tasks.get(task_id)
         payload = f"{task_id} {next(self.clock)}"
-        call(self.client, "publish", "0", "1", queue, task_id, priority, HOUR if delayed else 0, "", payload)
+        call(self.client, "publish", "1", queue, task_id, priority, HOUR if delayed else 0, "", payload)
         waited = old is not None and old.state in {"ready", "delayed", "parked"}
         arrival = old.arrival if old and waited else next(self.clock)
         self.tasks[task_id] = Task(queue, priority, arrival, "delayed" if delayed else "ready")
 
-    @rule(task_id=ids, queue=queues)
-    def publish_a_duplicate(self, task_id: str, queue: str) -> None:
-        if task_id in self.tasks and self.tasks[task_id].state != "dead":
-            before = self.client.hgetall(f"{ROOT}q:{queue}:tasks")
-            with pytest.raises(redis.ResponseError, match=f"DUPLICATE {task_id}"):
-                call(self.client, "publish", "1", "1", queue, "new", 0, 0, "", "x", queue, task_id, 0, 0, "", "x")
-            assert self.client.hgetall(f"{ROOT}q:{queue}:tasks") == before
-
     @rule(consumer=consumers, free=st.integers(0, 4), consumed=st.sampled_from([("a",), ("b",), QUEUES]))
     def claim_tasks(self, consumer: str, free: int, consumed: tuple[str, ...]) -> None:
         expected = self.startable(consumed)[:free]
-        given = self.claim(consumer, free, consumed)
-        assert [member[16:].decode() for _, member in given] == expected
-        for (_, member), task_id in zip(given, expected, strict=True):
-            self.deliveries[consumer, task_id] = member
-            self.tasks[task_id].state, self.tasks[task_id].holder = "running", consumer
+        assert self.claim(consumer, free, consumed) == expected
 
     @rule(consumer=consumers)
     def claim_with_reserved_slots(self, consumer: str) -> None:
         urgent = [task_id for task_id in self.startable(QUEUES) if self.tasks[task_id].priority <= -2]
-        given = self.claim(consumer, 1, QUEUES, reserved=1)
-        assert [member[16:].decode() for _, member in given] == urgent[:1]
-        for _, member in given:
-            task_id = member[16:].decode()
-            self.deliveries[consumer, task_id] = member
-            self.tasks[task_id].state, self.tasks[task_id].holder = "running", consumer
+        assert self.claim(consumer, 1, QUEUES, reserved=1) == urgent[:1]
 
     @rule(consumer=consumers)
     def acknowledge(self, consumer: str) -> None:
         done = self.held_by(consumer)
-        call(
-            self.client, "claim", consumer, "0", HOUR, 0, LIMIT, 0, 0, -20, "0", len(done), *self.pairs(consumer, done)
-        )
+        call(self.client, "claim", consumer, "0", HOUR, 0, LIMIT, len(done), *self.receipts(consumer, done))
         for task_id in done:
             del self.tasks[task_id]
 
-    @rule(consumer=consumers, task_id=ids)
-    def acknowledge_what_went_elsewhere(self, consumer: str, task_id: str) -> None:
-        task, member = self.tasks.get(task_id), self.deliveries.get((consumer, task_id))
-        if task and member and task.holder != consumer:
-            call(self.client, "claim", consumer, "0", HOUR, 0, LIMIT, 0, 0, -20, "0", 1, member, task.queue)
+    @rule(verb=st.sampled_from(["claim", "requeue", "bury", "park"]), chosen=st.data())
+    def settle_what_is_over(self, verb: str, chosen: Any) -> None:
+        over = [past for past in self.past if not self.is_current(*past)]
+        again = [past for past in over if past[1] in self.held_by(past[0])]  # the same consumer was given it once more
+        if over:
+            consumer, _, receipt = chosen.draw(st.sampled_from(again or over))
+            how = {"claim": ("0", HOUR, 0, LIMIT, 1), "requeue": (LIMIT, "rejected"), "bury": ("refused",), "park": ()}
+            call(self.client, verb, consumer, *how[verb], *receipt)
+
+    def is_current(self, consumer: str, task_id: str, receipt: tuple[bytes, str]) -> bool:
+        task = self.tasks.get(task_id)
+        return task is not None and task.holder == consumer and self.deliveries[consumer, task_id] == receipt
 
     @rule(consumer=consumers, counts=st.booleans())
     def requeue(self, consumer: str, counts: bool) -> None:
         held = self.held_by(consumer)
-        call(self.client, "requeue", consumer, LIMIT if counts else "", "rejected", *self.pairs(consumer, held))
+        call(self.client, "requeue", consumer, LIMIT if counts else "", "rejected", *self.receipts(consumer, held))
         for task_id in held:
             self.put_back(task_id, counts)
 
     @rule(consumer=consumers)
     def bury(self, consumer: str) -> None:
         held = self.held_by(consumer)[:1]
-        call(self.client, "bury", consumer, "refused", *self.pairs(consumer, held))
         for task_id in held:
+            call(self.client, "bury", consumer, "refused", *self.deliveries[consumer, task_id])
             self.tasks[task_id].state, self.tasks[task_id].holder = "dead", None
 
     @rule(consumer=consumers)
@@ -179,14 +175,15 @@ class QueueMachine(RuleBasedStateMachine):
         self.claim("reaper", 0, ())
         for task_id in self.held_by(consumer):
             self.put_back(task_id, counts=True)
-        known = call(self.client, "claim", consumer, "1", HOUR, 0, LIMIT, 1, 0, -20, "0", 0, *QUEUES)
+        known = call(self.client, "claim", consumer, "1", HOUR, 0, LIMIT, 0, 0, 1, 0, -20, "0", *QUEUES)
         assert known == [b"lost"]
 
     @rule(consumer=consumers, lost=st.data())
     def reconnect(self, consumer: str, lost: Any) -> None:
         held = self.held_by(consumer)
         kept = [task_id for task_id in held if lost.draw(st.booleans())]
-        call(self.client, "resume", consumer, "0", HOUR, *(self.deliveries[consumer, task_id] for task_id in kept))
+        over = [part for past in self.past if past[0] == consumer and not self.is_current(*past) for part in past[2]]
+        call(self.client, "resume", consumer, "0", HOUR, *self.receipts(consumer, kept), *over)
         for task_id in set(held) - set(kept):
             self.put_back(task_id, counts=False)
 
@@ -208,20 +205,31 @@ class QueueMachine(RuleBasedStateMachine):
             assert call(self.client, "cancel", task_id).decode() == task.state
             del self.tasks[task_id]
 
-    @rule(task_id=ids)
-    def park(self, task_id: str) -> None:
-        task = self.tasks.get(task_id)
-        assert call(self.client, "park", task_id) == (task is not None and task.state != "dead")
-        if task and task.state != "dead":
-            task.state, task.holder = "parked", None
+    @rule(consumer=consumers, few=st.integers(1, 3))
+    def park(self, consumer: str, few: int) -> None:
+        held = self.held_by(consumer)[:few]
+        assert call(self.client, "park", consumer, *self.receipts(consumer, held)) == len(held)
+        for task_id in held:
+            task = self.tasks[task_id]
+            task.state, task.holder = ("ready" if task.recalled else "parked"), None
+            task.recalled = False
 
     @rule(task_id=ids)
     def unpark(self, task_id: str) -> None:
         task = self.tasks.get(task_id)
-        parked = task is not None and task.state == "parked"
-        assert call(self.client, "unpark", task_id) == parked
-        if task and parked:
+        lives = task is not None and task.state != "dead"
+        assert call(self.client, "unpark", task_id) == ([] if lives else [task_id.encode()])
+        if task and task.state == "parked":
             task.state = "ready"
+        elif task and task.state == "running":
+            task.recalled = True
+
+    @rule()
+    def look_for_parked_ones(self) -> None:
+        self.client.delete(f"{ROOT}turn")
+        parked = {task_id for task_id, task in self.tasks.items() if task.state == "parked"}
+        assert {member[16:].decode() for member in call(self.client, "parked", 5000)} == parked
+        assert call(self.client, "parked", 5000) is None
 
     @rule(queue=queues, pause=st.booleans())
     def pause_or_resume(self, queue: str, pause: bool) -> None:
@@ -283,6 +291,8 @@ class QueueMachine(RuleBasedStateMachine):
             assert {i.decode() for i in self.client.hkeys(f"{ROOT}q:{queue}:tasks")} == set(mine) - dead
             stats = call(self.client, "stats", queue)
             assert stats[3] == self.running(queue)
+        untold = {task_id.decode() for task_id in self.client.zrange(f"{ROOT}untold", 0, -1)}
+        assert untold == {task_id for task_id, task in self.tasks.items() if task.state == "dead"}
 
 
 @pytest.fixture
@@ -297,6 +307,6 @@ def test_broker_and_model_agree_whatever_happens(scratch: redis.Redis) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

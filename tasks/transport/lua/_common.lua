@@ -4,15 +4,20 @@
 -- q:<queue>:tasks   hash, task id -> record: "arrival priority deliveries expires\n" .. payload
 -- q:<queue>:ready   sorted set of members (16 digits of arrival .. task id), score = place in the order
 -- q:<queue>:delayed sorted set of members, score = due time
--- q:<queue>:parked  sorted set of members, score = time of parking
+-- q:<queue>:parked  sorted set of members, score = time at which the task expires, NEVER when it does not
 -- q:<queue>:dead    hash, task id -> JSON line .. payload
 -- q:<queue>:idle    set of consumers to wake
 -- q:<queue>:expires lifetime of a reply queue in milliseconds, itself expiring
--- held:<consumer>   hash, member -> queue: what this consumer was given and has not settled
+-- held:<consumer>   hash, member -> receipt ("claim queue"): what this consumer was given and has not settled
 -- leases            sorted set, consumer -> end of its lease
+-- untold            sorted set, id of a dead letter of which its caller was not told yet -> when to look after it
 -- queues, paused, ageing, cancelled, arrival: known queues, pause reasons, seconds per level, flags, last arrival
+-- parking           set of queues in which tasks are parked, or were lately
+-- recalled          set of running tasks that go back into their queue as soon as they are parked
 -- limits, gates     hashes, queue -> how many of its tasks run at once; who quiesces it, until when, in which mode
 local root = KEYS[1]
+local TELL_WITHIN = 5000000 -- after so long another worker tells of a dead letter whose finder has not
+local NEVER = '9007199254740992' -- the largest integer that a score keeps exactly
 local HORIZON = 2000000 -- idle consumers look again at least this often, so only nearer due times need a wake-up
 
 local function clock()
@@ -97,11 +102,17 @@ local function make_ready(queue, member, task)
   redis.call('ZADD', key(queue, 'ready'), score(queue, task.arrival, task.priority), member)
 end
 
+-- Takes back what was noted about a running task.
+local function unflag(id)
+  redis.call('SREM', root .. 'cancelled', id)
+  redis.call('SREM', root .. 'recalled', id)
+end
+
 local function finish(queue, member)
   local id = string.sub(member, 17)
   if lookup(queue, member) then
     redis.call('HDEL', key(queue, 'tasks'), id)
-    redis.call('SREM', root .. 'cancelled', id)
+    unflag(id)
   end
 end
 
@@ -113,15 +124,22 @@ local function bury(queue, member, record, task, reason, worker, now)
   })
   redis.call('HSET', key(queue, 'dead'), id, line .. '\n' .. string.sub(record, task.start))
   redis.call('HDEL', key(queue, 'tasks'), id)
-  redis.call('SREM', root .. 'cancelled', id)
+  unflag(id)
+  redis.call('ZADD', root .. 'untold', digits(now + TELL_WITHIN), id)
+end
+
+-- Appends a dead letter to a list of those of which somebody is to be told.
+local function report(letters, queue, id, worker, reason)
+  for _, part in ipairs({ queue, id, worker, reason }) do letters[#letters + 1] = part end
 end
 
 -- Returns a task with its arrival kept. `limit` (nil: this return does not count) is the number of
--- returns after which it is buried. Returns true when it was buried.
-local function put_back(queue, member, limit, reason, worker, now)
+-- returns after which it is buried, which is reported in `buried`.
+local function put_back(queue, member, limit, reason, worker, now, buried)
   local record, task = lookup(queue, member)
-  if not record then return false end
+  if not record then return end
   local id = string.sub(member, 17)
+  redis.call('SREM', root .. 'recalled', id)
   if redis.call('SREM', root .. 'cancelled', id) == 1 then
     limit, task.expires = nil, 1 -- a worker will find it expired, and record that it ended
     redis.call('HSET', key(queue, 'tasks'), id, header(task) .. string.sub(record, task.start))
@@ -129,13 +147,34 @@ local function put_back(queue, member, limit, reason, worker, now)
     task.deliveries = task.deliveries + 1
     if task.deliveries > limit then
       bury(queue, member, record, task, reason, worker, now)
-      return true
+      report(buried, queue, id, worker, reason)
+      return
     end
     redis.call('HSET', key(queue, 'tasks'), id, header(task) .. string.sub(record, task.start))
   end
   make_ready(queue, member, task)
   wake(queue, 1)
-  return false
+end
+
+-- Sets a task aside that has given back its slot, arrival kept, until it is unparked. One that was recalled or
+-- cancelled in the meantime is back in its queue at once.
+local function park(queue, member, now)
+  local record, task = lookup(queue, member)
+  if not record then return end
+  local id = string.sub(member, 17)
+  if redis.call('SISMEMBER', root .. 'recalled', id) + redis.call('SISMEMBER', root .. 'cancelled', id) > 0 then
+    put_back(queue, member, nil, '', '', now)
+    return
+  end
+  redis.call('ZADD', key(queue, 'parked'), task.expires > 0 and digits(task.expires) or NEVER, member)
+  redis.call('SADD', root .. 'parking', queue)
+end
+
+local function unpark(queue, member, task)
+  if redis.call('ZREM', key(queue, 'parked'), member) == 0 then return false end
+  make_ready(queue, member, task)
+  wake(queue, 1)
+  return true
 end
 
 local function sorted(list)
@@ -147,12 +186,25 @@ local function known_queues()
   return sorted(redis.call('SMEMBERS', root .. 'queues'))
 end
 
--- All that a consumer holds, as {member, queue} in order of arrival.
+-- A receipt names one delivery: the consumer's own number of the claim that gave the task, and its queue.
+local function queue_on(receipt)
+  return string.sub(receipt, string.find(receipt, ' ', 1, true) + 1)
+end
+
+-- Ends a delivery; returns its queue, or nil when the consumer does not hold the task under this receipt (any more).
+local function let_go(consumer, member, receipt)
+  local held = root .. 'held:' .. consumer
+  if redis.call('HGET', held, member) ~= receipt then return nil end
+  redis.call('HDEL', held, member)
+  return queue_on(receipt)
+end
+
+-- All that a consumer holds, as {member, queue, receipt} in order of arrival.
 local function holdings(consumer)
-  local flat, pairs_ = redis.call('HGETALL', root .. 'held:' .. consumer), {}
-  for i = 1, #flat, 2 do pairs_[#pairs_ + 1] = { flat[i], flat[i + 1] } end
-  table.sort(pairs_, function(a, b) return a[1] < b[1] end)
-  return pairs_
+  local flat, found = redis.call('HGETALL', root .. 'held:' .. consumer), {}
+  for i = 1, #flat, 2 do found[#found + 1] = { flat[i], queue_on(flat[i + 1]), flat[i + 1] } end
+  table.sort(found, function(a, b) return a[1] < b[1] end)
+  return found
 end
 
 -- Finds a living task among `queues`: queue, member, record, task; nil when there is none.
@@ -163,6 +215,14 @@ local function find(id, queues)
       local task = parse(record)
       return queue, task.arrival .. id, record, task
     end
+  end
+end
+
+-- Finds a dead letter: queue, letter; nil when there is none.
+local function find_letter(id)
+  for _, queue in ipairs(known_queues()) do
+    local letter = redis.call('HGET', key(queue, 'dead'), id)
+    if letter then return queue, letter end
   end
 end
 
@@ -201,6 +261,14 @@ end
 
 local function refusal(queue, mode, left)
   return redis.error_reply('QUIESCING ' .. mode .. ' ' .. digits(left) .. ' ' .. queue)
+end
+
+-- Where a member waits, 'ready', 'delayed' or 'parked', and its score there; nil when it runs.
+local function place_of(queue, member)
+  for _, part in ipairs({ 'ready', 'delayed', 'parked' }) do
+    local score = redis.call('ZSCORE', key(queue, part), member)
+    if score then return part, score end
+  end
 end
 
 -- Takes a member out of wherever it waits; returns 'ready', 'delayed', 'parked' or nil (running).

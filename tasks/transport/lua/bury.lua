@@ -1,19 +1,13 @@
--- Makes tasks that a consumer holds dead letters.
+-- Makes a task that a consumer holds a dead letter.
 --
 -- KEYS[1]  root
--- ARGV[1]  consumer    ARGV[2]  reason
--- ARGV[3+] member and queue of each task
--- Returns  the number of tasks buried
--- Cost     O(1) a task
-local consumer, now, count = ARGV[1], clock(), 0
-for i = 3, #ARGV, 2 do
-  local member, queue = ARGV[i], ARGV[i + 1]
-  if redis.call('HDEL', root .. 'held:' .. consumer, member) == 1 then
-    local record, task = lookup(queue, member)
-    if record then
-      bury(queue, member, record, task, ARGV[2], consumer, now)
-      count = count + 1
-    end
-  end
-end
-return count
+-- ARGV[1]  consumer    ARGV[2]  reason    ARGV[3]  member    ARGV[4]  receipt
+-- Returns  {queue, id, worker, reason} when it was buried, {} when the consumer does not hold it (any more)
+-- Cost     O(1)
+local consumer, member = ARGV[1], ARGV[3]
+local queue = let_go(consumer, member, ARGV[4])
+local record, task
+if queue then record, task = lookup(queue, member) end
+if not record then return {} end
+bury(queue, member, record, task, ARGV[2], consumer, clock())
+return { queue, string.sub(member, 17), consumer, ARGV[2] }

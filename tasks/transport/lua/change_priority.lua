@@ -7,11 +7,8 @@
 local queue, member, record, task = find(ARGV[1], known_queues())
 if not queue then return nil end
 task.priority = tonumber(ARGV[2])
-for _, part in ipairs({ 'ready', 'delayed', 'parked' }) do
-  if redis.call('ZSCORE', key(queue, part), member) then
-    redis.call('HSET', key(queue, 'tasks'), ARGV[1], header(task) .. string.sub(record, task.start))
-    if part == 'ready' then make_ready(queue, member, task) end
-    return part
-  end
-end
-return nil
+local part = place_of(queue, member)
+if not part then return nil end
+redis.call('HSET', key(queue, 'tasks'), ARGV[1], header(task) .. string.sub(record, task.start))
+if part == 'ready' then make_ready(queue, member, task) end
+return part

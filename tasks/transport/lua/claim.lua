@@ -3,28 +3,29 @@
 -- KEYS[1]  root
 -- ARGV[1]  consumer              ARGV[2]  '1': it held a lease before   ARGV[3] lease (microseconds)
 -- ARGV[4]  grace after a server's start, in which nobody is declared dead (microseconds)
--- ARGV[5]  redeliveries allowed  ARGV[6]  free slots
--- ARGV[7]  slots kept for urgent tasks      ARGV[8]  largest priority number that is urgent
--- ARGV[9]  '1': it may be registered as idle
--- ARGV[10] number of finished tasks, then member and queue of each, then the queues it consumes
+-- ARGV[5]  redeliveries allowed  ARGV[6]  number of finished tasks, then member and receipt of each, then,
+--          unless it only settles: number of this claim, free slots, slots kept for urgent tasks, largest priority
+--          number that is urgent, '1' when it may be registered as idle, the queues it consumes
 -- Returns  {'lost'} when its lease is gone, else
---          {'ok', '1' when registered as idle, microseconds to the next due task or -1,
---           {queue, id, worker, ...} of tasks buried, {queue, member, '1' when expired, record, ...}}
+--          {'ok', {queue, id, worker, reason, ...} of tasks buried, '1' when registered as idle, microseconds to the next
+--           due task or -1, {queue, member, '1' when expired, record, ...},
+--           {consumer, id of each task that it had, ...} of a consumer found dead}
 -- Cost     O(finished + queues * free * log N); the returns of a dead consumer come on top
 local consumer, lease = ARGV[1], tonumber(ARGV[3])
-local grace, limit, free = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local reserved, urgent, registered = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1'
-local now, held = clock(), root .. 'held:' .. consumer
-local buried, queues = {}, {}
+local grace, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
+local question = 7 + 2 * tonumber(ARGV[6]) -- where it begins
+local number, free, reserved = ARGV[question], tonumber(ARGV[question + 1] or '0'), tonumber(ARGV[question + 2])
+local urgent, registered = tonumber(ARGV[question + 3]), ARGV[question + 4] == '1'
+local now, buried, died, queues = clock(), {}, {}, {}
 
 if ARGV[2] == '1' and not redis.call('ZSCORE', root .. 'leases', consumer) then return { 'lost' } end
 redis.call('ZADD', root .. 'leases', digits(now + lease), consumer)
 
-local finished_end = 10 + 2 * tonumber(ARGV[10])
-for i = 11, finished_end, 2 do
-  if redis.call('HDEL', held, ARGV[i]) == 1 then finish(ARGV[i + 1], ARGV[i]) end
+for i = 7, question - 1, 2 do
+  local queue = let_go(consumer, ARGV[i], ARGV[i + 1])
+  if queue then finish(queue, ARGV[i]) end
 end
-for i = finished_end + 1, #ARGV do queues[#queues + 1] = ARGV[i] end
+for i = question + 5, #ARGV do queues[#queues + 1] = ARGV[i] end
 
 -- Live workers need a moment to come back after the server itself was away.
 local function server_is_settled()
@@ -35,13 +36,10 @@ end
 local function bury_or_return_the_dead()
   local dead = redis.call('ZRANGE', root .. 'leases', '-inf', digits(now), 'BYSCORE', 'LIMIT', 0, 1)[1]
   if not dead or not server_is_settled() then return end
+  died = { dead }
   for _, holding in ipairs(holdings(dead)) do
-    local member, queue = holding[1], holding[2]
-    if put_back(queue, member, limit, 'its worker died', dead, now) then
-      buried[#buried + 1] = queue
-      buried[#buried + 1] = string.sub(member, 17)
-      buried[#buried + 1] = dead
-    end
+    died[#died + 1] = string.sub(holding[1], 17)
+    put_back(holding[2], holding[1], limit, 'its worker died', dead, now, buried)
   end
   forget_consumer(dead)
 end
@@ -108,7 +106,7 @@ for _, candidate in ipairs(found) do
   if taken < free then record, task = lookup(queue, member) end
   if record and (free - taken > reserved or task.priority <= urgent) then
     redis.call('ZREM', key(queue, 'ready'), member)
-    redis.call('HSET', held, member, queue)
+    redis.call('HSET', root .. 'held:' .. consumer, member, number .. ' ' .. queue)
     taken = taken + 1
     given[#given + 1] = queue
     given[#given + 1] = member
@@ -125,9 +123,10 @@ local idle = taken < free
 for _, queue in ipairs(queues) do
   if left_over[queue] then wake(queue, 1) end -- somebody else may have room for it
   if idle then
-    redis.call('SADD', key(queue, 'idle'), consumer)
+    local lifetime = redis.call('SADD', key(queue, 'idle'), consumer) == 1 and redis.call('GET', key(queue, 'expires'))
+    if lifetime then redis.call('PEXPIRE', key(queue, 'idle'), lifetime) end
   elseif registered then
     redis.call('SREM', key(queue, 'idle'), consumer)
   end
 end
-return { 'ok', idle and '1' or '0', next_due and digits(next_due - now) or '-1', buried, given }
+return { 'ok', buried, idle and '1' or '0', next_due and digits(next_due - now) or '-1', given, died }

@@ -5,21 +5,18 @@
 -- Returns  1, or 0 when there is no such dead letter
 -- Cost     O(queues + log N)
 local id, now = ARGV[1], clock()
-for _, queue in ipairs(known_queues()) do
-  local letter = redis.call('HGET', key(queue, 'dead'), id)
-  if letter then
-    redis.call('HDEL', key(queue, 'dead'), id)
-    if ARGV[2] == '1' then
-      local line, payload = string.match(letter, '^([^\n]*)\n(.*)$')
-      local was = cjson.decode(line)
-      local task = {
-        arrival = next_arrival(now), priority = tonumber(was.priority), deliveries = 0, expires = tonumber(was.expires),
-      }
-      redis.call('HSET', key(queue, 'tasks'), id, header(task) .. payload)
-      make_ready(queue, task.arrival .. id, task)
-      wake(queue, 1)
-    end
-    return 1
-  end
+local queue, letter = find_letter(id)
+if not queue then return 0 end
+redis.call('HDEL', key(queue, 'dead'), id)
+redis.call('ZREM', root .. 'untold', id)
+if ARGV[2] == '1' then
+  local line, payload = string.match(letter, '^([^\n]*)\n(.*)$')
+  local was = cjson.decode(line)
+  local task = {
+    arrival = next_arrival(now), priority = tonumber(was.priority), deliveries = 0, expires = tonumber(was.expires),
+  }
+  redis.call('HSET', key(queue, 'tasks'), id, header(task) .. payload)
+  make_ready(queue, task.arrival .. id, task)
+  wake(queue, 1)
 end
-return 0
+return 1

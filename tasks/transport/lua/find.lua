@@ -6,10 +6,8 @@
 -- Cost     O(queues + consumers)
 local queue, member, record = find(ARGV[1], known_queues())
 if not queue then return nil end
-for _, state in ipairs({ 'ready', 'delayed', 'parked' }) do
-  local score = redis.call('ZSCORE', key(queue, state), member)
-  if score then return { queue, state, member, score, record } end
-end
+local state, score = place_of(queue, member)
+if state then return { queue, state, member, score, record } end
 for _, consumer in ipairs(redis.call('ZRANGE', root .. 'leases', 0, -1)) do
   if redis.call('HEXISTS', root .. 'held:' .. consumer, member) == 1 then
     return { queue, 'running', member, consumer, record }

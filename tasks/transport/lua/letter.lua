@@ -4,8 +4,5 @@
 -- ARGV[1]  task id
 -- Returns  {queue, letter}, or nil when there is no such dead letter
 -- Cost     O(queues)
-for _, queue in ipairs(known_queues()) do
-  local letter = redis.call('HGET', key(queue, 'dead'), ARGV[1])
-  if letter then return { queue, letter } end
-end
-return nil
+local queue, letter = find_letter(ARGV[1])
+return queue and { queue, letter }

@@ -1,14 +1,16 @@
--- Parks a task: it gives back its slot and waits until it is unparked.
+-- Parks tasks that a consumer holds: each gives back its slot and waits, arrival kept, until it is unparked.
 --
 -- KEYS[1]  root
--- ARGV[1]  task id
--- Returns  1, or 0 when there is no such task
--- Cost     O(queues + consumers + log N)
-local queue, member = find(ARGV[1], known_queues())
-if not queue then return 0 end
-for _, consumer in ipairs(redis.call('ZRANGE', root .. 'leases', 0, -1)) do
-  redis.call('HDEL', root .. 'held:' .. consumer, member)
+-- ARGV[1]  consumer
+-- ARGV[2+] member and receipt of each task
+-- Returns  the number of tasks that it held
+-- Cost     O(log N) a task
+local consumer, now, count = ARGV[1], clock(), 0
+for i = 2, #ARGV, 2 do
+  local queue = let_go(consumer, ARGV[i], ARGV[i + 1])
+  if queue then
+    park(queue, ARGV[i], now)
+    count = count + 1
+  end
 end
-take_out(queue, member)
-redis.call('ZADD', key(queue, 'parked'), digits(clock()), member)
-return 1
+return count

@@ -1,16 +1,16 @@
--- Puts parked tasks back into their queues, arrivals kept.
+-- Puts parked tasks back into their queues, arrivals kept. One that still runs goes back as soon as it is parked.
 --
 -- KEYS[1]  root
 -- ARGV     task ids
--- Returns  the number of tasks put back
+-- Returns  the ids of which no task lives
 -- Cost     O(queues + log N) a task
-local queues, count = known_queues(), 0
+local queues, gone = known_queues(), {}
 for _, id in ipairs(ARGV) do
   local queue, member, _, task = find(id, queues)
-  if queue and redis.call('ZREM', key(queue, 'parked'), member) == 1 then
-    make_ready(queue, member, task)
-    wake(queue, 1)
-    count = count + 1
+  if not queue then
+    gone[#gone + 1] = id
+  elseif not unpark(queue, member, task) and not place_of(queue, member) then
+    redis.call('SADD', root .. 'recalled', id)
   end
 end
-return count
+return gone

@@ -1,0 +1,15 @@
+"""A producer that knows what it has declared."""
+
+from typing import Any
+
+from tasks.transport.kombu_parts import BaseProducer
+
+
+class Producer(BaseProducer):  # type: ignore[misc] # see kombu_parts
+    """kombu's producer, which would bind a copy of each queue to learn that it was declared before."""
+
+    def maybe_declare(self, entity: Any, retry: bool = False, **retry_policy: Any) -> Any:
+        """Declare a queue or an exchange, once a connection."""
+        if entity.can_cache_declaration and hash(entity) in self.channel.connection.client.declared_entities:
+            return False
+        return super().maybe_declare(entity, retry, **retry_policy)
