@@ -10,7 +10,7 @@ from uuid import uuid4
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tasks.inventory import sync_rows
+from tasks.inventory import sync_requests
 from tasks.inventory.database import Database
 from tasks.inventory.entries import NodeEntry, SubcloudEntry
 from tasks.inventory.inventory_file import InventoryFile, KnownDrivers
@@ -107,7 +107,7 @@ def _import_subclouds(session: Session, file: InventoryFile) -> Imported:
             turned.append(entry)
     session.flush()
     for entry in turned:
-        sync_rows.update_state(session, entry.name, managed=entry.managed, online=entry.online)
+        sync_requests.update_states(session, [entry.name], managed=entry.managed, online=entry.online)
     return counts.result()
 
 

@@ -9,12 +9,15 @@ from tasks.inventory.errors import UnknownNode
 from tasks.inventory.models import Node
 from tasks.inventory.references import as_uuid, unique
 
+CHUNK = 1000
+"""References in one query; databases take some ten thousand parameters at the most."""
+
 
 def find(session: Session, references: str | Iterable[str]) -> list[Node]:
-    """Load nodes by name or UUID, mixed, in one query.
+    """Load nodes by name or UUID, mixed.
 
     The caller's order is kept, and a node that is named twice, be it by name and by UUID, comes once. No reference
-    gives no node.
+    gives no node. More than `CHUNK` references take a query for each chunk.
 
     Raises:
         UnknownNode: naming every reference that is not in the inventory.
@@ -22,14 +25,19 @@ def find(session: Session, references: str | Iterable[str]) -> list[Node]:
     wanted = [as_uuid(reference) or reference for reference in unique(references)]
     if not wanted:
         return []
-    uuids = [reference for reference in wanted if as_uuid(reference)]
-    names = [reference for reference in wanted if not as_uuid(reference)]
     known: dict[str, Node] = {}
-    for node in session.scalars(select(Node).where(or_(Node.uuid.in_(uuids), Node.name.in_(names)))):
-        known[node.name] = known[node.uuid] = node
+    for start in range(0, len(wanted), CHUNK):
+        for node in _loaded(session, wanted[start : start + CHUNK]):
+            known[node.name] = known[node.uuid] = node
     if unknown := [reference for reference in wanted if reference not in known]:
         raise UnknownNode(unknown)
     return list(dict.fromkeys(known[reference] for reference in wanted))
+
+
+def _loaded(session: Session, references: Sequence[str]) -> Iterable[Node]:
+    uuids = [reference for reference in references if as_uuid(reference)]
+    names = [reference for reference in references if not as_uuid(reference)]
+    return session.scalars(select(Node).where(or_(Node.uuid.in_(uuids), Node.name.in_(names))))
 
 
 def resolve_name(session: Session, reference: str) -> str:
@@ -48,6 +56,7 @@ def list_(
     power_state: str | None = None,
     maintenance: bool | None = None,
     failed: bool | None = None,
+    parked: bool | None = None,
     after: str | None = None,
     limit: int | None = None,
 ) -> Sequence[Node]:
@@ -59,6 +68,7 @@ def list_(
         power_state: Only nodes last seen in this state. Defaults to all.
         maintenance: Only nodes in (True) or out of (False) maintenance. Defaults to both.
         failed: Only nodes with (True) or without (False) a last error. Defaults to both.
+        parked: Only nodes with (True) or without (False) an alarm. Defaults to both.
         after: Only nodes whose name follows this one: the last name of the page before. Defaults to the beginning.
         limit: At most so many. Defaults to all.
     """
@@ -71,6 +81,8 @@ def list_(
         query = query.where(Node.maintenance == maintenance)
     if failed is not None:
         query = query.where(Node.last_error.is_not(None) if failed else Node.last_error.is_(None))
+    if parked is not None:
+        query = query.where(Node.alarm.is_not(None) if parked else Node.alarm.is_(None))
     if after is not None:
         query = query.where(Node.name > after)
     return session.scalars(query.limit(limit)).all()

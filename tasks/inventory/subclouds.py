@@ -9,6 +9,9 @@ from tasks.inventory.errors import UnknownSubcloud
 from tasks.inventory.models import Subcloud, SyncState
 from tasks.inventory.references import unique
 
+# Databases limit the parameters of a statement, SQLite to 32,766.
+_PAGE = 20_000
+
 
 def find(session: Session, names: str | Iterable[str]) -> list[Subcloud]:
     """Load subclouds by name in one query, each once and in the caller's order; no name gives no subcloud.
@@ -25,6 +28,14 @@ def find(session: Session, names: str | Iterable[str]) -> list[Subcloud]:
     return [known[name] for name in wanted]
 
 
+def check_known(session: Session, names: Sequence[str]) -> None:
+    """Raise UnknownSubcloud, naming every name that is not in the inventory; thousands of names are fine."""
+    pages = (names[at : at + _PAGE] for at in range(0, len(names), _PAGE))
+    known = {name for page in pages for name in session.scalars(select(Subcloud.name).where(Subcloud.name.in_(page)))}
+    if unknown := [name for name in names if name not in known]:
+        raise UnknownSubcloud(unknown)
+
+
 def list_(
     session: Session,
     *,
@@ -33,6 +44,7 @@ def list_(
     managed: bool | None = None,
     online: bool | None = None,
     enabled: bool | None = None,
+    parked: bool | None = None,
     after: str | None = None,
     limit: int | None = None,
 ) -> Sequence[Subcloud]:
@@ -45,6 +57,7 @@ def list_(
         managed: Only managed (True) or unmanaged (False) ones. Defaults to both.
         online: Only those that are online (True) or offline (False). Defaults to both.
         enabled: Only those whose sync is enabled (True) or not (False). Defaults to both.
+        parked: Only those whose sync was given up (True) or not (False). Defaults to both.
         after: Only subclouds whose name follows this one: the last name of the page before. Defaults to the beginning.
         limit: At most so many. Defaults to all.
     """
@@ -56,6 +69,8 @@ def list_(
     for column, value in ((Subcloud.managed, managed), (Subcloud.online, online), (Subcloud.enabled, enabled)):
         if value is not None:
             query = query.where(column == value)
+    if parked is not None:
+        query = query.where(Subcloud.parked_at.is_not(None) if parked else Subcloud.parked_at.is_(None))
     if after is not None:
         query = query.where(Subcloud.name > after)
     return session.scalars(query.limit(limit)).all()

@@ -6,106 +6,97 @@ message or a worker of an older generation changes nothing. All times are the da
 ::
 
     none --request--> requested --claim--> in-progress --complete--> completed
-                                   ^           |  |
-                                   |  lease    |  +-- fail --> failed --claim, after its hold-off--> in-progress
-                                   +--ends-----+
-    any state --cancel--> none            in-progress --claim, after its lease ended--> in-progress
+                       ^   ^  ^                |  |
+                       |   |  +--- give back --+  |
+                       |   +--- lease ends -------+-- fail --> failed --> parked, after the last attempt
+                       +------------ its hold-off is over ------+
+    any state --cancel--> none
+
+What requests and cancels is in ``sync_requests``; here is what dispatch and workers do.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, and_, case, false, literal, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, func, literal, not_, null, or_, select, update
 from sqlalchemy.orm import Session
 
 from locking import server_now
-from tasks.inventory import subclouds
-from tasks.inventory.models import Subcloud, SyncState
+from tasks.inventory.models import Subcloud, SyncFailure, SyncState
+from tasks.inventory.sync_ticket import TICKET_COLUMNS, SyncTicket, is_retry
 
-
-@dataclass(frozen=True, slots=True)
-class SyncTicket:
-    """One subcloud that is due, in one generation; this is all that a message needs to carry."""
-
-    name: str
-    generation: int
-    attempts: int
-
-
-#: Both must hold for a subcloud to be synchronised.
-_REQUESTED_BY = (Subcloud.managed, Subcloud.online)
 _UNCLAIMED: dict[str, object] = {"claimed_by": None, "lease_until": None, "next_attempt_at": None}
+#: Failures after which a subcloud may be dead.
+_NOBODY_THERE = (SyncFailure.UNREACHABLE, SyncFailure.TIMEOUT)
 
 
-def update_state(
-    session: Session, name: str, *, managed: bool | None = None, online: bool | None = None
-) -> SyncTicket | None:
-    """Record whether a subcloud is managed and online, which requests or cancels its initial sync.
+# -- dispatch
 
-    Managed and online together request it; anything else cancels it. What does not change is ignored, so that a
-    repeated notice neither requests nor cancels anything.
 
-    Args:
-        session: one that may write.
-        name: the subcloud.
-        managed: whether it is managed. Defaults to what it is.
-        online: whether it is online. Defaults to what it is.
+def requeue_abandoned(session: Session, *, max_attempts: int) -> int:
+    """Request the syncs anew whose worker let its lease end, and return how many there were.
 
-    Returns:
-        The new request, where there is one.
-
-    Raises:
-        UnknownSubcloud: it is not in the inventory.
+    One that began `max_attempts` times is parked instead, for it may be what kills its workers; 0 never parks.
     """
-    given = {"managed": managed, "online": online}
-    given = {column: value for column, value in given.items() if value is not None}
-    wanted = and_(*(literal(given[column.key]) if column.key in given else column for column in _REQUESTED_BY))
-    differs = or_(false(), *(column != given[column.key] for column in _REQUESTED_BY if column.key in given))
-    changed = _changed(
+    last = _is_last(max_attempts)
+    cause = literal("its worker, ").concat(Subcloud.claimed_by).concat(", died or lost its connections; see its log")
+    return _change(
         session,
-        and_(Subcloud.name == name, differs),
-        **given,
-        **_UNCLAIMED,
-        state=case((wanted, SyncState.REQUESTED), else_=SyncState.NONE),
-        generation=Subcloud.generation + 1,
-        attempts=0,
-        enabled=False,
-        step=None,
-        last_error=None,
+        _in_order_of_ids(and_(Subcloud.state == SyncState.IN_PROGRESS, _lease_is_over())),
+        state=case((last, SyncState.FAILED), else_=SyncState.REQUESTED),
+        parked_at=case((last, server_now()), else_=null()),
+        next_attempt_at=case((last, null()), else_=server_now()),
+        failure=SyncFailure.WORKER_LOST,
+        last_error=cause,
+        claimed_by=None,
+        lease_until=None,
     )
-    [row] = subclouds.find(session, name)
-    return _ticket(row) if changed and row.state is SyncState.REQUESTED else None
 
 
-def take_due(session: Session, *, limit: int, again_after: float) -> list[SyncTicket]:
+def take_due(session: Session, *, limit: int, again_after: float, retries: int) -> list[SyncTicket]:
     """Take the subclouds that should be synchronised now, fresh requests first; each is handed out once.
 
-    Due are requests that no message was sent for, failures whose hold-off is over, and rows whose worker died. A taken
-    one becomes due again after a while, in case its message is lost.
+    Due are requests that no message was sent for, and failures whose hold-off is over. A taken one becomes due again
+    after a while, in case its message is lost.
 
     Args:
         session: one that may write.
         limit: at most so many.
         again_after: how long a taken one is left alone, in seconds.
+        retries: at most so many that failed before are under way at once, so that they cannot take all slots.
     """
+    fresh = _take(session, not_(is_retry()), limit, again_after)
+    room = min(limit - len(fresh), retries - _retries_under_way(session))
+    return fresh + (_take(session, is_retry(), room, again_after) if room > 0 else [])
+
+
+def _take(session: Session, which: ColumnElement[bool], limit: int, again_after: float) -> list[SyncTicket]:
     taken = (
         select(Subcloud.id)
-        .where(_due())
-        .order_by(Subcloud.attempts, Subcloud.next_attempt_at, Subcloud.id)
+        .where(_due(), which)
+        .order_by(Subcloud.next_attempt_at, Subcloud.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
+        .cte("taken")
     )
-    ids = session.scalars(taken).all()
-    if not ids:
-        return []
-    session.execute(_set(Subcloud.id.in_(ids), next_attempt_at=server_now() + again_after))
-    rows = session.scalars(select(Subcloud).where(Subcloud.id.in_(ids)).order_by(Subcloud.attempts, Subcloud.id))
-    return [_ticket(row) for row in rows]
+    values = {"state": SyncState.REQUESTED, "next_attempt_at": server_now() + again_after}
+    rows = session.execute(_set(Subcloud.id.in_(select(taken.c.id)), **values).returning(*TICKET_COLUMNS))
+    return sorted(map(SyncTicket.of, rows), key=lambda ticket: (ticket.attempts, ticket.name))
 
 
-def postpone(session: Session, ticket: SyncTicket, *, by: float) -> bool:
-    """Leave a request alone for a while, because a message for it is under way; say whether it still stands."""
-    standing = and_(Subcloud.name == ticket.name, Subcloud.generation == ticket.generation, _claimable_state())
-    return _changed(session, standing, next_attempt_at=server_now() + by)
+def _retries_under_way(session: Session) -> int:
+    handed_out = and_(Subcloud.state == SyncState.REQUESTED, Subcloud.next_attempt_at > server_now())
+    running = Subcloud.state == SyncState.IN_PROGRESS
+    found = select(func.count()).select_from(Subcloud).where(or_(handed_out, running), is_retry())
+    return session.scalars(found).one()
+
+
+def _due() -> ColumnElement[bool]:
+    arrived = or_(Subcloud.next_attempt_at.is_(None), Subcloud.next_attempt_at <= server_now())
+    failed = and_(Subcloud.state == SyncState.FAILED, Subcloud.parked_at.is_(None))
+    return and_(or_(Subcloud.state == SyncState.REQUESTED, failed), arrived)
+
+
+# -- a run
 
 
 def claim(session: Session, name: str, generation: int, *, owner: str, lease: float) -> Subcloud | None:
@@ -118,57 +109,123 @@ def claim(session: Session, name: str, generation: int, *, owner: str, lease: fl
         owner: who claims it.
         lease: for how long, in seconds; each further transition renews it.
     """
-    free = or_(_claimable_state(), and_(Subcloud.state == SyncState.IN_PROGRESS, _lease_is_over()))
-    claimed = _changed(
-        session,
-        and_(Subcloud.name == name, Subcloud.generation == generation, free),
-        state=SyncState.IN_PROGRESS,
-        claimed_by=owner,
-        lease_until=server_now() + lease,
-        attempts=Subcloud.attempts + 1,
-        next_attempt_at=None,
+    claimed = (
+        _set(
+            _is_free(name, generation),
+            state=SyncState.IN_PROGRESS,
+            claimed_by=owner,
+            lease_until=server_now() + lease,
+            attempts=Subcloud.attempts + 1,
+            next_attempt_at=None,
+        )
+        .returning(Subcloud)
+        .execution_options(populate_existing=True)
     )
-    return subclouds.find(session, name)[0] if claimed else None
+    return session.scalars(claimed).one_or_none()
+
+
+def is_free(session: Session, name: str, generation: int) -> bool:
+    """Whether a claim would succeed now."""
+    return session.scalars(select(Subcloud.id).where(_is_free(name, generation))).first() is not None
+
+
+def _is_free(name: str, generation: int) -> ColumnElement[bool]:
+    abandoned = and_(Subcloud.state == SyncState.IN_PROGRESS, _lease_is_over())
+    free = or_(Subcloud.state == SyncState.REQUESTED, abandoned)
+    return and_(Subcloud.name == name, Subcloud.generation == generation, free)
 
 
 def advance(session: Session, claimed: Subcloud, *, step: str, lease: float) -> bool:
-    """Record the step that comes next and renew the lease; False when the sync was cancelled or taken over."""
-    return _changed(session, _still_ours(claimed), step=step, lease_until=server_now() + lease)
+    """Record that the subcloud answers and which step comes next; False when the run is no longer to go on."""
+    return bool(
+        _change(session, _still_ours(claimed), step=step, unreachable=0, lease_until=server_now() + lease),
+    )
+
+
+def renew(session: Session, claimed: Subcloud, *, lease: float) -> bool:
+    """Renew the lease in the middle of a step; False when the run is no longer to go on."""
+    return bool(_change(session, _still_ours(claimed), lease_until=server_now() + lease))
 
 
 def complete(session: Session, claimed: Subcloud) -> bool:
     """Record that everything is done and the subcloud enabled; False when it was cancelled or taken over."""
-    return _changed(
-        session,
-        _still_ours(claimed),
+    completed = {
         **_UNCLAIMED,
-        state=SyncState.COMPLETED,
-        step=None,
-        attempts=0,
-        last_error=None,
-        enabled=True,
-        last_synced_at=server_now(),
+        "state": SyncState.COMPLETED,
+        "step": None,
+        "attempts": 0,
+        "last_error": None,
+        "failure": None,
+        "enabled": True,
+        "subsequent_sync": True,
+        "last_synced_at": server_now(),
+    }
+    return bool(_change(session, _still_ours(claimed), **completed))
+
+
+def fail(
+    session: Session, claimed: Subcloud, *, error: str, failure: SyncFailure, hold_off: float, max_attempts: int
+) -> bool:
+    """Record a failure; False when the run was cancelled or taken over.
+
+    The next attempt resumes at the failed step. After the last one there is none: the subcloud is parked.
+
+    Args:
+        session: one that may write.
+        claimed: the row as it was claimed.
+        error: what happened, in words that an operator can act on.
+        failure: the kind of that.
+        hold_off: how long the subcloud is left alone, in seconds.
+        max_attempts: how many there are; 0 never parks.
+    """
+    last = _is_last(max_attempts)
+    return bool(
+        _change(
+            session,
+            _still_ours(claimed),
+            state=SyncState.FAILED,
+            claimed_by=None,
+            lease_until=None,
+            next_attempt_at=case((last, null()), else_=server_now() + hold_off),
+            parked_at=case((last, server_now()), else_=null()),
+            last_error=error,
+            failure=failure,
+            unreachable=Subcloud.unreachable + (1 if failure in _NOBODY_THERE else 0),
+        )
     )
 
 
-def fail(session: Session, claimed: Subcloud, *, error: str, hold_off: float) -> bool:
-    """Record a failure; the next attempt resumes at the failed step after the hold-off, in seconds."""
-    failed = {**_UNCLAIMED, "state": SyncState.FAILED, "next_attempt_at": server_now() + hold_off, "last_error": error}
-    return _changed(session, _still_ours(claimed), **failed)
+def give_back(session: Session, claimed: Subcloud, *, error: str, failure: SyncFailure, delay: float) -> bool:
+    """Put a run off that failed through no fault of the subcloud: it counts as no attempt, and is due after a delay."""
+    values = {**_UNCLAIMED, "state": SyncState.REQUESTED, "next_attempt_at": server_now() + delay}
+    values |= {"attempts": Subcloud.attempts - 1, "last_error": error, "failure": failure}
+    return bool(_change(session, _still_ours(claimed), **values))
 
 
-def _ticket(row: Subcloud) -> SyncTicket:
-    return SyncTicket(row.name, row.generation, row.attempts)
+def why_lost(session: Session, claimed: Subcloud) -> str:
+    """Say why a run is no longer to go on."""
+    columns = (Subcloud.generation, Subcloud.managed, Subcloud.online, Subcloud.claimed_by)
+    row = session.execute(select(*columns).where(Subcloud.name == claimed.name)).one_or_none()
+    if row is None:
+        return "deleted"
+    if row.generation == claimed.generation:
+        return f"taken over by {row.claimed_by}" if row.claimed_by else "taken back, because its lease had ended"
+    if not (row.managed and row.online):
+        return "cancelled"
+    return "cancelled, and requested again"
 
 
-def _due() -> ColumnElement[bool]:
-    arrived = or_(Subcloud.next_attempt_at.is_(None), Subcloud.next_attempt_at <= server_now())
-    abandoned = and_(Subcloud.state == SyncState.IN_PROGRESS, _lease_is_over())
-    return and_(or_(_claimable_state(), abandoned), arrived)
+# -- what operators watch
 
 
-def _claimable_state() -> ColumnElement[bool]:
-    return Subcloud.state.in_((SyncState.REQUESTED, SyncState.FAILED))
+def standing(session: Session, names: Sequence[str]) -> Iterable[Row[str, int, SyncState, str | None]]:
+    """Name, generation, state and kind of the last failure of those of the subclouds that exist."""
+    columns = (Subcloud.name, Subcloud.generation, Subcloud.state, Subcloud.failure)
+    return session.execute(select(*columns).where(Subcloud.name.in_(names)))
+
+
+def _is_last(max_attempts: int) -> ColumnElement[bool]:
+    return and_(literal(max_attempts) > 0, Subcloud.attempts >= max_attempts)
 
 
 def _lease_is_over() -> ColumnElement[bool]:
@@ -184,10 +241,15 @@ def _still_ours(claimed: Subcloud) -> ColumnElement[bool]:
     )
 
 
+def _in_order_of_ids(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The condition, for rows that are locked in the order of their ids, so that two statements cannot deadlock."""
+    return Subcloud.id.in_(select(Subcloud.id).where(condition).order_by(Subcloud.id).with_for_update())
+
+
 def _set(condition: ColumnElement[bool], **values: object):  # type: ignore[no-untyped-def]  # SQLAlchemy's own type says more
     return update(Subcloud).where(condition).values(**values).execution_options(synchronize_session=False)
 
 
-def _changed(session: Session, condition: ColumnElement[bool], **values: object) -> bool:
+def _change(session: Session, condition: ColumnElement[bool], **values: object) -> int:
     result = session.execute(_set(condition, **values))
-    return bool(result.rowcount)  # type: ignore[attr-defined]  # an UPDATE gives a CursorResult
+    return int(result.rowcount)  # type: ignore[attr-defined]  # an UPDATE gives a CursorResult
