@@ -1,11 +1,13 @@
 """What a driver is: the calls that actions and initial syncs make, whatever stands behind them."""
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
+from tasks.drivers.centre import Centre
 from tasks.drivers.credentials import Credentials
 from tasks.drivers.driver_info import DriverInfo
 
@@ -154,7 +156,7 @@ class SubcloudDriver(ABC):
     Args:
         name: The subcloud's name, for errors.
         driver_info: What the driver needs to know of the subcloud.
-        central_url: The database that holds the centre's identity rows and keys.
+        centre: Where the centre's identity rows and keys are read.
         credentials: Where named credentials come from. Defaults to none at all.
         guard: Called before each request that changes the subcloud. Defaults to doing nothing.
 
@@ -165,16 +167,19 @@ class SubcloudDriver(ABC):
     Info: ClassVar[type[DriverInfo]]
     """What the driver's driver_info must look like."""
 
+    KEY_TABLES: ClassVar[tuple[str, ...]]
+    """Which of the tables in a digest hold keys."""
+
     def __init__(
         self,
         name: str,
         driver_info: Mapping[str, Any],
-        central_url: str,
+        centre: Centre,
         credentials: Credentials | None = None,
         guard: Guard = unguarded,
     ) -> None:
         self.name = name
-        self._central_url = central_url
+        self._centre = centre
         self._credentials = credentials or Credentials()
         self._guard = guard
         self._configure(driver_info)
@@ -182,6 +187,15 @@ class SubcloudDriver(ABC):
     @abstractmethod
     def _configure(self, driver_info: Mapping[str, Any]) -> None:
         """Check and keep driver_info."""
+
+    def probe(self) -> None:  # noqa: B027 - a driver whose first request soon finds out needs no other
+        """Ask, in one short request that changes nothing, whether the subcloud answers. Defaults to not asking.
+
+        The caller waits for a few seconds only.
+
+        Raises:
+            DriverError: when it does not.
+        """
 
     @abstractmethod
     def sync_identity(self) -> SyncReport:
@@ -210,6 +224,24 @@ class SubcloudDriver(ABC):
     @abstractmethod
     def digest(self) -> dict[str, str]:
         """A fingerprint (SHA-256, hexadecimal) of each table's rows, to be compared with the centre's."""
+
+    @classmethod
+    @abstractmethod
+    def central_digest(cls, centre: Centre) -> dict[str, str]:
+        """What `digest` is for a subcloud whose rows are those of the centre."""
+
+    @classmethod
+    def keys_of(cls, digest: Mapping[str, str]) -> str:
+        """The part of a digest that tells which keys there are: a SHA-256, hexadecimal."""
+        return hashlib.sha256("".join(digest[table] for table in cls.KEY_TABLES).encode()).hexdigest()
+
+    @abstractmethod
+    def repair(self, tables: Collection[str]) -> SyncReport:
+        """Make the rows of these tables, named as `digest` names them, those of the centre.
+
+        Raises:
+            DriverRejected: when the centre lacks rows that every centre has.
+        """
 
     @abstractmethod
     def close(self) -> None:

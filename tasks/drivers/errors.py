@@ -53,6 +53,12 @@ class DriverUnavailable(DriverRejected):
     usual_remedy = "it may be starting or overloaded: try again later, then restart it"
 
 
+class CentreUnusable(DriverRejected):
+    """The centre lacks rows that every centre has: that is its fault, and no wish to have none in the subclouds."""
+
+    usual_remedy = "repair the centre"
+
+
 class InvalidDriverInfo(DriverError):
     """The driver_info of a node or subcloud is not what its driver needs."""
 
@@ -80,9 +86,10 @@ class DriverNotLoaded(DriverError):
 class UnknownDriver(DriverError):
     """No driver of that name is installed."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    usual_remedy = "correct the name, install its package, or name its module in the setting imports"
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], for_: str = "") -> None:
         names = ", ".join(known) or "none"
-        super().__init__(
-            f"{kind} driver {name!r}", "", f"is not installed; there are: {names}", "correct the name, or install it"
-        )
-        self.args = (kind, name, tuple(known))
+        owner = f" of {for_}" if for_ else ""
+        super().__init__(f"{kind} driver {name!r}{owner}", "", f"is not installed; there are: {names}")
+        self.args = (kind, name, tuple(known), for_)

@@ -3,17 +3,21 @@
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from tasks.drivers.base import BootDevice, NodeDriver, PowerState, SubcloudDriver, SyncReport
+from tasks.drivers.centre import Centre
 from tasks.drivers.errors import DriverRejected, DriverTimeout
 from tasks.drivers.fake_side import FakeInfo, FakeSide
 from tasks.drivers.polling import poll
 
+#: What a fake subcloud has in place of tables, and the step that brings each over.
+_STEP_OF = {"identity": "sync_identity", "keys": "distribute_keys"}
 _TARGETS = (PowerState.ON, PowerState.OFF, PowerState.REBOOTING)
 
 
@@ -114,30 +118,46 @@ class FakeNodeDriver(NodeDriver):
 
 
 class FakeSubcloudInfo(FakeInfo):
-    """The driver_info of a fake subcloud: that of `FakeInfo`."""
+    """The driver_info of a fake subcloud: that of `FakeInfo`, and what it takes from the centre.
+
+    Attributes:
+        central_reads: Whether the steps `sync_identity` and `distribute_keys` read the centre first, which the
+            operation `read_centre` stands for. Defaults to false.
+    """
 
     operations: ClassVar[frozenset[str]] = frozenset(
-        {"sync_identity", "distribute_keys", "reset_audit", "enable", "digest"}
+        {"probe", "read_centre", "sync_identity", "distribute_keys", "reset_audit", "enable", "digest", "repair"}
     )
+
+    central_reads: bool = False
 
 
 class FakeSubcloudDriver(SubcloudDriver):
-    """A subcloud that remembers which steps were done, and reads no central database.
+    """A subcloud that remembers which steps were done; what it reads from the centre is made up.
 
     driver_info is that of `FakeSubcloudInfo`.
     """
 
     Info = FakeSubcloudInfo
+    KEY_TABLES = ("keys",)
 
     def _configure(self, driver_info: Mapping[str, Any]) -> None:
-        self._side = FakeSide("subcloud", self.name, FakeSubcloudInfo.of(self.name, driver_info))
+        self._info = FakeSubcloudInfo.of(self.name, driver_info)
+        self._side = FakeSide("subcloud", self.name, self._info)
+
+    def probe(self) -> None:
+        """Answer, unless it is set to be unreachable."""
+        with self._side.operation("probe"):
+            pass
 
     def sync_identity(self) -> SyncReport:
         """Remember that it was done; the first time one row counts as inserted."""
+        self._read_centre("identity")
         return SyncReport(inserted={"identity": self._step("sync_identity")})
 
     def distribute_keys(self) -> SyncReport:
         """Remember that it was done; the first time one row counts as inserted."""
+        self._read_centre("keys")
         return SyncReport(inserted={"keys": self._step("distribute_keys")})
 
     def reset_audit(self) -> None:
@@ -149,18 +169,43 @@ class FakeSubcloudDriver(SubcloudDriver):
         self._step("enable")
 
     def digest(self) -> dict[str, str]:
-        """A fingerprint of the steps that were done."""
+        """A fingerprint for each of identity and keys, which tells whether it was brought over."""
         with self._side.operation("digest"):
-            done = self._side.update(lambda state: sorted(state.get("done", ())))
-        return {"steps": hashlib.sha256(" ".join(done).encode()).hexdigest()}
+            done = self._side.update(lambda state: set(state.get("done", ())))
+        return _digest(done)
+
+    @classmethod
+    def central_digest(cls, centre: Centre) -> dict[str, str]:
+        """The fingerprints when both were brought over."""
+        return _digest(set(_STEP_OF.values()))
+
+    def repair(self, tables: Collection[str]) -> SyncReport:
+        """Remember that identity or keys were brought over."""
+        with self._side.operation("repair"):
+            self._guard()
+            return SyncReport(
+                inserted={table: self._side.update(partial(_do, step=_STEP_OF[table])) for table in sorted(tables)}
+            )
 
     def close(self) -> None:
         """Nothing is open."""
+
+    def _read_centre(self, what: str) -> None:
+        if self._info.central_reads:
+            self._centre.cached(("fake", what), lambda: self._load(what))
+
+    def _load(self, what: str) -> str:
+        with self._side.operation("read_centre"):
+            return f"the {what} of the centre"
 
     def _step(self, step: str) -> int:
         with self._side.operation(step):
             self._guard()
             return self._side.update(lambda state: _do(state, step))
+
+
+def _digest(done: Collection[str]) -> dict[str, str]:
+    return {table: hashlib.sha256(str(step in done).encode()).hexdigest() for table, step in _STEP_OF.items()}
 
 
 def _do(state: dict[str, Any], step: str) -> int:

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, UniqueConstraint, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Table, UniqueConstraint, bindparam, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 
+#: Both databases have the same words for it, and SQLAlchemy a function for each.
+_INSERTS: Mapping[str, Callable[[Table], Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 Key = tuple[Any, ...]
 Rows = Mapping[Key, Mapping[str, Any]]
 
@@ -34,7 +37,7 @@ def keyed(table: Table, rows: Iterable[Mapping[str, Any]]) -> Rows:
 
 
 def replicate(connection: Connection, table: Table, wanted: Rows) -> Changes:
-    """Make the table's rows the wanted ones, in the caller's transaction: delete, update, insert, each in key order.
+    """Make the table's rows the wanted ones, in the caller's transaction: delete, then upsert, each in key order.
 
     A row whose unique name changes is deleted and inserted again, so that two rows may exchange their names; it counts
     as updated.
@@ -44,10 +47,8 @@ def replicate(connection: Connection, table: Table, wanted: Rows) -> Changes:
     new = [key for key in wanted if key not in present]
     changed = [key for key in wanted if key in present and wanted[key] != present[key]]
     renamed = [key for key in changed if _unique_parts(table, wanted[key]) != _unique_parts(table, present[key])]
-    touched = set(renamed)
     _delete(connection, table, sorted([*gone, *renamed]))
-    _update(connection, table, [wanted[key] for key in changed if key not in touched])
-    _insert(connection, table, [wanted[key] for key in sorted([*new, *renamed])])
+    _upsert(connection, table, [wanted[key] for key in sorted([*new, *changed])])
     return Changes(inserted=len(new), updated=len(changed), deleted=len(gone))
 
 
@@ -69,31 +70,17 @@ def _unique_parts(table: Table, row: Mapping[str, Any]) -> list[Any]:
 
 def _delete(connection: Connection, table: Table, keys: Sequence[Key]) -> None:
     if keys:
+        # One small statement for each key, sent as a batch, is quicker than a list of keys: a key may have five parts.
         columns = list(table.primary_key)
         statement = delete(table).where(*(column == bindparam(f"key_{column.name}") for column in columns))
-        connection.execute(statement, [_key_parameters(table, key) for key in keys])
+        names = [f"key_{column.name}" for column in columns]
+        connection.execute(statement, [dict(zip(names, key, strict=True)) for key in keys])
 
 
-def _update(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def _upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        columns = list(table.primary_key)
-        others = [column for column in table.columns if not column.primary_key]
-        statement = (
-            update(table)
-            .where(*(column == bindparam(f"key_{column.name}") for column in columns))
-            .values({column.name: bindparam(f"new_{column.name}") for column in others})
-        )
-        connection.execute(statement, [_parameters(table, row) for row in rows])
-
-
-def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    if rows:
-        connection.execute(insert(table), [dict(row) for row in rows])
-
-
-def _key_parameters(table: Table, key: Key) -> dict[str, Any]:
-    return {f"key_{column.name}": part for column, part in zip(table.primary_key, key, strict=True)}
-
-
-def _parameters(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {("key_" if column.primary_key else "new_") + column.name: row[column.name] for column in table.columns}
+        insert = _INSERTS[connection.dialect.name](table)
+        others = {other.name: insert.excluded[other.name] for other in table.columns if not other.primary_key}
+        key = list(table.primary_key)
+        upsert = insert.on_conflict_do_update(index_elements=key, set_=others) if others else insert
+        connection.execute(upsert, [dict(row) for row in rows])

@@ -1,6 +1,6 @@
 """Subclouds whose identity service keeps its rows in a database of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -9,10 +9,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from tasks.drivers.base import SubcloudDriver, SyncReport
+from tasks.drivers.central_rows import central_digest, central_rows, digest_of
+from tasks.drivers.centre import Centre
 from tasks.drivers.driver_info import DriverInfo
-from tasks.drivers.errors import DriverRejected
-from tasks.drivers.identity_tables import IDENTITY, KEYS, MUST_NOT_BE_EMPTY, audit, control, metadata
-from tasks.drivers.replication import Changes, Rows, fingerprint, read, replicate
+from tasks.drivers.identity_schema import check_shapes, ensure_tables
+from tasks.drivers.identity_tables import IDENTITY, KEYS, audit, control
+from tasks.drivers.replication import replicate
 from tasks.drivers.sql_side import SUPPORTED, SqlSide
 
 
@@ -48,11 +50,13 @@ class SqlInfo(DriverInfo):
 class SqlSubcloudDriver(SubcloudDriver):
     """Replicates identity rows and keys from the central database; driver_info is that of `SqlInfo`.
 
-    The centre is read in one transaction; each table of the subcloud is written in one of its own, and rows that are
-    right already are not touched. Tables that the subcloud lacks are made.
+    The centre is read in one transaction, and each step is written in one: whenever it is cut off, the subcloud has
+    all its old rows or all the new ones. Rows that are right already are not touched. Tables that the subcloud lacks
+    are made.
     """
 
     Info = SqlInfo
+    KEY_TABLES = tuple(table.name for table in KEYS)
 
     def _configure(self, driver_info: Mapping[str, Any]) -> None:
         info = SqlInfo.of(self.name, driver_info)
@@ -63,7 +67,6 @@ class SqlSubcloudDriver(SubcloudDriver):
             connect_timeout=info.connect_timeout,
             statement_timeout=info.statement_timeout,
         )
-        self._centre = SqlSide("the centre", self._central_url)
 
     def sync_identity(self) -> SyncReport:
         """Make users, groups, projects, roles and assignments those of the centre, ids and password hashes kept."""
@@ -73,71 +76,48 @@ class SqlSubcloudDriver(SubcloudDriver):
         """Make the keys those of the centre."""
         return self._replicate(KEYS)
 
+    def repair(self, tables: Collection[str]) -> SyncReport:
+        """Make the rows of these tables those of the centre."""
+        return self._replicate([table for table in (*IDENTITY, *KEYS) if table.name in tables])
+
     def reset_audit(self) -> None:
         """Forget what earlier audits found, for each table that follows the centre."""
         with self._subcloud.writing(self._guard) as connection:
-            metadata.create_all(connection)
+            ensure_tables(self.name, connection)
             for table in sorted((*IDENTITY, *KEYS), key=lambda table: table.name):
                 _put(connection, audit, {"resource_type": table.name}, {"last_audit_at": None, "findings": 0})
 
     def enable(self) -> None:
         """Mark in the subcloud's database that its rows now follow the centre's."""
         with self._subcloud.writing(self._guard) as connection:
-            metadata.create_all(connection)
+            ensure_tables(self.name, connection)
             _put(connection, control, {"id": 1}, {"enabled": True})
 
     def digest(self) -> dict[str, str]:
-        """A fingerprint of each table that follows the centre; `database_digest` tells the centre's."""
-        return _digest(self._subcloud)
+        """A fingerprint of each table that follows the centre."""
+        with self._subcloud.reading() as connection:
+            check_shapes(self.name, connection)
+            return digest_of(connection)
+
+    @classmethod
+    def central_digest(cls, centre: Centre) -> dict[str, str]:
+        """The same of the centre."""
+        return dict(central_digest(centre))
 
     def close(self) -> None:
-        """Close the connections to both databases."""
+        """Close the connection to the subcloud's database."""
         self._subcloud.close()
-        self._centre.close()
 
     def _replicate(self, tables: Sequence[Table]) -> SyncReport:
-        wanted = self._read_centre(tables)
+        wanted = central_rows(self._centre, tables)
         with self._subcloud.writing(self._guard) as connection:
-            metadata.create_all(connection)
-        changes: dict[str, Changes] = {}
-        for table in tables:
-            with self._subcloud.writing(self._guard) as connection:
-                changes[table.name] = replicate(connection, table, wanted[table.name])
+            ensure_tables(self.name, connection)
+            changes = {table.name: replicate(connection, table, wanted[table.name]) for table in tables}
         return SyncReport(
             inserted={name: change.inserted for name, change in changes.items()},
             updated={name: change.updated for name, change in changes.items()},
             deleted={name: change.deleted for name, change in changes.items()},
         )
-
-    def _read_centre(self, tables: Sequence[Table]) -> dict[str, Rows]:
-        with self._centre.reading() as connection:
-            rows = {table.name: read(connection, table) for table in tables}
-        if empty := sorted(name for name in rows if name in MUST_NOT_BE_EMPTY and not rows[name]):
-            raise DriverRejected(
-                self.name,
-                "",
-                f"the centre has no {' and no '.join(empty)}, so nothing was replicated",
-                "repair the centre",
-            )
-        return rows
-
-
-def database_digest(url: str) -> dict[str, str]:
-    """A fingerprint of each table of any database that has the identity tables: the centre's, for one.
-
-    Raises:
-        DriverError: when it cannot be read.
-    """
-    side = SqlSide("the database", url)
-    try:
-        return _digest(side)
-    finally:
-        side.close()
-
-
-def _digest(side: SqlSide) -> dict[str, str]:
-    with side.reading() as connection:
-        return {table.name: fingerprint(read(connection, table)) for table in (*IDENTITY, *KEYS)}
 
 
 def _put(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any]) -> None:

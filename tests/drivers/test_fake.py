@@ -10,6 +10,7 @@ import pytest
 
 from tasks.drivers import (
     BootDevice,
+    Centre,
     DriverRejected,
     DriverTimeout,
     DriverUnreachable,
@@ -116,7 +117,7 @@ def test_nothing_is_changed_once_the_guard_says_no(tmp_path: Path) -> None:
 
     info = {"state_dir": str(tmp_path)}
     node = FakeNodeDriver("node-1", info, guard=refuse)
-    subcloud = FakeSubcloudDriver("subcloud-1", info, "", guard=refuse)
+    subcloud = FakeSubcloudDriver("subcloud-1", info, Centre(""), guard=refuse)
     for change in (lambda: node.request_power_state(PowerState.ON), subcloud.sync_identity, subcloud.enable):
         with pytest.raises(LockLost):
             change()
@@ -125,7 +126,7 @@ def test_nothing_is_changed_once_the_guard_says_no(tmp_path: Path) -> None:
 
 def test_a_subcloud_takes_its_steps_and_fails_them_as_told(tmp_path: Path) -> None:
     info = {"state_dir": str(tmp_path), "delay": {"distribute_keys": 0.05}, "fail_first": {"sync_identity": 1}}
-    with FakeSubcloudDriver("subcloud-1", info, "") as subcloud:
+    with FakeSubcloudDriver("subcloud-1", info, Centre("")) as subcloud:
         before = subcloud.digest()
         with pytest.raises(DriverRejected, match="subcloud-1"):
             subcloud.sync_identity()
@@ -137,5 +138,5 @@ def test_a_subcloud_takes_its_steps_and_fails_them_as_told(tmp_path: Path) -> No
         assert time.monotonic() - began >= 0.05
         subcloud.reset_audit()
         subcloud.enable()
-    with FakeSubcloudDriver("subcloud-1", info, "") as again:
+    with FakeSubcloudDriver("subcloud-1", info, Centre("")) as again:
         assert again.digest() != before

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, create_engine, delete, insert, make_url, select, text, update
+from sqlalchemy import Engine, create_engine, delete, insert, inspect, make_url, select, text, update
 
 from tasks.drivers import (
+    Centre,
     Credentials,
     DriverRejected,
     DriverTimeout,
@@ -20,7 +21,7 @@ from tasks.drivers import (
 from tasks.drivers.identity_seed import seed_central
 from tasks.drivers.identity_tables import audit, control, groups, metadata, projects, users
 from tasks.drivers.replication import keyed, read, replicate
-from tasks.drivers.sql import SqlSubcloudDriver, database_digest
+from tasks.drivers.sql import SqlSubcloudDriver
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def urls(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
 
 @pytest.fixture
 def driver(urls: tuple[str, str]) -> Iterator[SqlSubcloudDriver]:
-    with SqlSubcloudDriver("subcloud-1", {"database_url": urls[1]}, urls[0]) as driver:
+    with SqlSubcloudDriver("subcloud-1", {"database_url": urls[1]}, Centre(urls[0])) as driver:
         yield driver
 
 
@@ -84,7 +85,7 @@ def test_an_empty_subcloud_gets_every_row_with_its_id_and_hash(
     assert report.inserted == {"users": 50, "groups": 5, "projects": 10, "roles": 4, "assignments": 50}
     assert _rows(subcloud, users) == _rows(centre, users)
     assert all(user.password_hash.startswith("$2b$12$") for user in _rows(subcloud, users))
-    assert driver.digest() == database_digest(urls[0])
+    assert driver.digest() == driver.central_digest(Centre(urls[0]))
 
 
 def test_a_second_run_changes_nothing(driver: SqlSubcloudDriver) -> None:
@@ -109,7 +110,7 @@ def test_only_what_differs_is_written(driver: SqlSubcloudDriver, urls: tuple[str
     # Then just these three are written
     assert (report.inserted["users"], report.updated["users"], report.deleted["users"]) == (1, 1, 1)
     assert report.total == 3
-    assert driver.digest()["users"] == database_digest(urls[0])["users"]
+    assert driver.digest()["users"] == driver.central_digest(Centre(urls[0]))["users"]
 
 
 def test_a_user_that_the_subcloud_made_under_the_same_name_gives_way(
@@ -134,7 +135,7 @@ def test_two_projects_may_exchange_their_names(
             connection.execute(update(projects).where(projects.c.id == project.id).values(name=name))
     report = driver.sync_identity()
     assert (report.updated["projects"], report.total) == (2, 2)
-    assert driver.digest()["projects"] == database_digest(urls[0])["projects"]
+    assert driver.digest()["projects"] == driver.central_digest(Centre(urls[0]))["projects"]
 
 
 @pytest.mark.parametrize("empty", ["users", "projects", "roles"])
@@ -145,7 +146,7 @@ def test_a_centre_that_lost_its_rows_empties_no_subcloud(
     before = driver.digest()
     with centre.begin() as connection:
         connection.execute(delete(metadata.tables[empty]))
-    with pytest.raises(DriverRejected, match=f"subcloud-1: the centre has no {empty}, so nothing was replicated"):
+    with pytest.raises(DriverRejected, match=f"the centre: it has no {empty}, so nothing was replicated"):
         driver.sync_identity()
     assert driver.digest() == before
 
@@ -180,23 +181,70 @@ def test_nothing_is_written_once_the_guard_says_no(urls: tuple[str, str], subclo
     class LockLost(Exception):
         pass
 
-    # Given a lock that is lost while the third table is written
+    # Given a lock that is lost while the rows are written
     asked = iter(range(100))
 
     def guard() -> None:
-        if next(asked) == 7:
+        if next(asked) == 1:
             raise LockLost
 
-    driver = SqlSubcloudDriver("subcloud-1", {"database_url": urls[1]}, urls[0], guard=guard)
+    driver = SqlSubcloudDriver("subcloud-1", {"database_url": urls[1]}, Centre(urls[0]), guard=guard)
     with driver, pytest.raises(LockLost):
         driver.sync_identity()
-    # Then its transaction is not committed, and those before it are
-    assert (len(_rows(subcloud, users)), len(_rows(subcloud, groups)), _rows(subcloud, projects)) == (50, 5, [])
+    # Then nothing is committed
+    assert inspect(subcloud).get_table_names() == []
+
+
+def test_only_the_named_tables_are_repaired(driver: SqlSubcloudDriver, subcloud: Engine) -> None:
+    # Given a subcloud that lost users and groups
+    driver.sync_identity()
+    with subcloud.begin() as connection:
+        connection.execute(delete(users))
+        connection.execute(delete(groups))
+    # When the users are repaired
+    report = driver.repair({"users"})
+    # Then they are there again, and the groups are not
+    assert (dict(report.inserted), _rows(subcloud, groups)) == ({"users": 50}, [])
+
+
+def test_a_table_of_another_shape_is_refused_before_anything_is_written(
+    driver: SqlSubcloudDriver, subcloud: Engine
+) -> None:
+    # Given a database whose users are somebody else's
+    with subcloud.begin() as connection:
+        connection.execute(text("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT, mail TEXT)"))
+    # Then it is told what is missing, and no table was added
+    with pytest.raises(DriverRejected, match=r"subcloud-1: table users lacks default_project_id, domain_id, enabled, "):
+        driver.sync_identity()
+    assert inspect(subcloud).get_table_names() == ["users"]
+    with pytest.raises(DriverRejected, match="table users lacks"):
+        driver.digest()
+
+
+def test_the_centre_is_read_once_for_many_subclouds(tmp_path: Path) -> None:
+    # Given a centre whose rows are used for a while
+    centre = Centre(f"sqlite:///{tmp_path / 'centre.db'}", ttl=60)
+    seed_central(centre.url, users=3)
+
+    def synchronise(name: str) -> SqlSubcloudDriver:
+        driver = SqlSubcloudDriver(name, {"database_url": f"sqlite:///{tmp_path}/{name}.db"}, centre)
+        with driver:
+            driver.sync_identity()
+        return driver
+
+    # When it changes between two subclouds, then both get the same rows
+    digest = synchronise("subcloud-1").digest()
+    seed_central(centre.url, users=4)
+    assert synchronise("subcloud-2").digest() == digest
+
+    # When whoever changed it says so, then the next one gets the new ones
+    centre.forget()
+    assert synchronise("subcloud-3").digest() != digest
 
 
 def test_a_centre_that_is_not_there_is_told_apart_from_the_subcloud(tmp_path: Path) -> None:
     missing = f"sqlite:///{tmp_path / 'missing.db'}"
-    driver = SqlSubcloudDriver("subcloud-1", {"database_url": f"sqlite:///{tmp_path}/s.db"}, missing)
+    driver = SqlSubcloudDriver("subcloud-1", {"database_url": f"sqlite:///{tmp_path}/s.db"}, Centre(missing))
     with driver, pytest.raises(DriverUnreachable, match=r"the centre .*missing.db\): there is no such file"):
         driver.sync_identity()
     assert not (tmp_path / "missing.db").exists()
@@ -208,7 +256,7 @@ def test_a_subcloud_that_refuses_is_named_without_its_password(tmp_path: Path) -
     (tmp_path / "credentials.toml").write_text('[site]\nusername = "keystone"\npassword = "geheim"\n')
     (tmp_path / "credentials.toml").chmod(0o600)
     info = {"database_url": "postgresql+psycopg://127.0.0.1:1/keystone", "credentials": "site"}
-    driver = SqlSubcloudDriver("subcloud-1", info, centre, Credentials.load(tmp_path / "credentials.toml"))
+    driver = SqlSubcloudDriver("subcloud-1", info, Centre(centre), Credentials.load(tmp_path / "credentials.toml"))
     with driver, pytest.raises(DriverUnreachable, match=r"subcloud-1 \(.*keystone:\*\*\*@127.0.0.1:1") as caught:
         driver.sync_identity()
     assert "geheim" not in str(caught.value) + repr(caught.value)
@@ -221,7 +269,7 @@ def test_a_subcloud_whose_table_is_locked_is_given_up_in_time(postgres_url: str,
     engine = create_engine(postgres_url)
     metadata.create_all(engine)
     info = {"database_url": postgres_url, "statement_timeout": 0.3}
-    with engine.begin() as holder, SqlSubcloudDriver("subcloud-1", info, centre) as driver:
+    with engine.begin() as holder, SqlSubcloudDriver("subcloud-1", info, Centre(centre)) as driver:
         holder.execute(text("LOCK TABLE users"))
         began = time.monotonic()
         # Then the step fails when the statement's time is over
@@ -234,7 +282,7 @@ def test_a_subcloud_whose_table_is_locked_is_given_up_in_time(postgres_url: str,
 def test_a_central_database_without_the_tables_is_told(tmp_path: Path) -> None:
     (tmp_path / "centre.db").touch()
     info = {"database_url": f"sqlite:///{tmp_path / 'subcloud.db'}"}
-    driver = SqlSubcloudDriver("subcloud-1", info, f"sqlite:///{tmp_path / 'centre.db'}")
+    driver = SqlSubcloudDriver("subcloud-1", info, Centre(f"sqlite:///{tmp_path / 'centre.db'}"))
     with driver, pytest.raises(DriverRejected, match=r"the centre.*no such table: users"):
         driver.sync_identity()
 
@@ -250,7 +298,7 @@ def test_a_central_database_without_the_tables_is_told(tmp_path: Path) -> None:
 )
 def test_a_wrong_driver_info_is_refused_before_anything_connects(info: dict[str, Any], reason: str) -> None:
     with pytest.raises(InvalidDriverInfo, match=reason) as caught:
-        SqlSubcloudDriver("subcloud-1", info, "sqlite:///centre.db")
+        SqlSubcloudDriver("subcloud-1", info, Centre("sqlite:///centre.db"))
     assert "geheim" not in str(caught.value)
 
 
@@ -269,7 +317,7 @@ def test_a_reader_sees_one_picture_while_the_centre_changes(urls: tuple[str, str
     changing.start()
     # When a subcloud is synchronised meanwhile
     try:
-        with SqlSubcloudDriver("subcloud-1", {"database_url": subcloud}, urls[0]) as driver:
+        with SqlSubcloudDriver("subcloud-1", {"database_url": subcloud}, Centre(urls[0])) as driver:
             for _ in range(5):
                 driver.sync_identity()
                 engine = create_engine(subcloud)
