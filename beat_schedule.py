@@ -1,8 +1,9 @@
 """Every periodic task of the system, one short declaration each."""
 
-from tasks import initial_sync, node_actions
+from collections.abc import Sequence
+
+from tasks import audit, initial_sync, keys, power_sync
 from tasks.app import app
-from tasks.inventory import nodes
 from tasks.periodic import periodic_task
 
 
@@ -12,10 +13,19 @@ def dispatch_initial_syncs() -> None:
     initial_sync.dispatch()
 
 
-@periodic_task(spacing=60)
-def sync_power_states() -> None:
-    """Ask every node that is not in maintenance for its power state; busy nodes are skipped."""
-    with app.runtime.database.reading() as session:
-        names = [node.name for node in nodes.list_(session, maintenance=False)]
-    for name in names:
-        node_actions.sync_power_state.apply_async([name], expires=60)
+@periodic_task(spacing=lambda: app.settings.power_sync_spacing, scope="partitioned", of=power_sync.nodes_in_service)
+def sync_power_states(nodes: Sequence[str]) -> None:
+    """Compare each node's power with the inventory; busy nodes, and those in maintenance, are skipped."""
+    power_sync.sync(nodes, within=app.settings.power_sync_spacing)
+
+
+@periodic_task(spacing=30)
+def dispatch_audits() -> None:
+    """Send the audits that are due: each subcloud is compared with the centre once an ``audit_interval``."""
+    audit.dispatch()
+
+
+@periodic_task(spacing=lambda: app.settings.key_rotation or -1)
+def rotate_keys() -> None:
+    """Rotate the centre's keys; refused while a subcloud lacks the present ones."""
+    keys.rotate()

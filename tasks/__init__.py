@@ -9,7 +9,22 @@ from tasks import pool, task_manager
 from tasks.action import ActionTask, node_action
 from tasks.app import app
 from tasks.current import current
+from tasks.errors import InvalidHandOver, NodesFailed
 from tasks.priority import Priority
 from tasks.task_manager import TaskManager
+from tasks.why import why
 
-__all__ = ["ActionTask", "LockMode", "Priority", "TaskManager", "app", "current", "node_action", "pool", "task_manager"]
+__all__ = [
+    "ActionTask",
+    "InvalidHandOver",
+    "LockMode",
+    "NodesFailed",
+    "Priority",
+    "TaskManager",
+    "app",
+    "current",
+    "node_action",
+    "pool",
+    "task_manager",
+    "why",
+]

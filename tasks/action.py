@@ -3,23 +3,29 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, Literal, ParamSpec
+from typing import Any, Concatenate, Literal, ParamSpec, get_args
 
 from celery.utils.log import get_task_logger
+from kombu.exceptions import EncodeError
+from kombu.utils.json import dumps
 
-from locking import LockError, LockMode, ResourceLocked
+from locking import Lock, LockError, LockMode, ResourceLocked
+from tasks.action_names import name_of
 from tasks.app import app
 from tasks.base import Arguments, FleetTask
 from tasks.current import TaskControls
-from tasks.errors import InvalidArguments, NoNodesGiven
-from tasks.inventory import Node
+from tasks.errors import InvalidArguments, InvalidOnBusy, InvalidResult, NodesBusy, NoNodesGiven
+from tasks.fan_out import borrowed
+from tasks.hand_over import adopted
+from tasks.inventory import InventoryError, Node
+from tasks.parking import ticket_of
 from tasks.priority import Priority
 from tasks.task_manager import TaskManager
 
 logger = get_task_logger(__name__)
 
-#: What an action does when its nodes are busy: go back into the queue, fail at once, or give up quietly.
-OnBusy = Literal["defer", "raise", "skip"]
+#: What an action does when its nodes are busy: wait without a slot, fail at once, or give up quietly.
+OnBusy = Literal["park", "raise", "skip"]
 
 Params = ParamSpec("Params")
 
@@ -31,7 +37,7 @@ class ActionTask(TaskManager, TaskControls):
         self._action = action
         super().__init__(
             refs,
-            shared=action.mode is LockMode.SHARED,
+            mode=action.mode,
             purpose=action.short_name,
             priority=action.current_priority,
             task_id=action.request.id,
@@ -40,6 +46,36 @@ class ActionTask(TaskManager, TaskControls):
     @property
     def _running(self) -> FleetTask:
         return self._action
+
+    def _take(self, mode: LockMode, wait: float | None) -> Lock:
+        request = self._action.request
+        lent = borrowed(request, self._names)
+        brought = adopted(request, self._names, mode, self._purpose) if lent is None else lent
+        return super()._take(mode, wait) if brought is None else brought
+
+    def _running_task(self) -> FleetTask:
+        return self._action
+
+    def _ask(self, mode: LockMode, wait: float | None, **terms: Any) -> Lock:
+        """Ask in one trip: for a lock that is free, or for a place in its queue, where the task waits parked."""
+        if not self._action.waits_parked or self._lock is not None or mode is LockMode.OBSERVE:
+            return super()._ask(mode, wait, **terms)
+        lock = app.runtime.locks.enqueue(
+            ticket_of(terms["task"]),
+            self._lock_names,
+            mode,
+            # a task that was put back waits for a slot with its lock in its hands
+            provisional=app.settings.lock_lease,
+            arrived=self._action.arrival,
+            loud=True,
+            **terms,
+        )
+        assert lock is not None  # noqa: S101 - a loud request raises instead
+        return lock
+
+    def should_terminate(self) -> bool:
+        """Tell whether this run is asked to end soon, or has lost its lock, without which it can do no more."""
+        return self.lock.lost or super().should_terminate()
 
 
 class NodeAction(FleetTask):
@@ -52,7 +88,7 @@ class NodeAction(FleetTask):
     body: Callable[..., Any]
     body_signature: inspect.Signature
     mode: LockMode = LockMode.EXCLUSIVE
-    on_busy: OnBusy = "defer"
+    on_busy: OnBusy = "park"
 
     @property
     def short_name(self) -> str:
@@ -75,6 +111,19 @@ class NodeAction(FleetTask):
         refs, *rest = args or ((),)
         self._check_arguments(rest, kwargs)
         return super().prepare([self._references(refs), *rest], kwargs, options)
+
+    def check_follower(self, call: Mapping[str, Any]) -> None:
+        """Check a call that comes later, as far as it is known: what comes before it may give it its nodes.
+
+        Raises:
+            InvalidArguments: the body does not take these arguments.
+            NoNodesGiven: no node was named.
+        """
+        args, kwargs = call.get("args") or (), call.get("kwargs") or {}
+        if call.get("immutable"):
+            refs, *args = args or ((),)
+            self._references(refs)
+        self._check_arguments(args, kwargs)
 
     def _check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         try:
@@ -102,21 +151,36 @@ class NodeAction(FleetTask):
         with task:
             return self._run_body(task, *args, **kwargs)
 
+    @property
+    def waits_parked(self) -> bool:
+        """Whether this run, if its nodes are busy, ends with the task parked."""
+        return self.on_busy == "park" and self.can_be_parked
+
     def _give_way(self, busy: ResourceLocked) -> Any:
         if self.on_busy == "skip":
             return {"skipped": str(busy)}
+        if self.waits_parked:
+            self.park(NodesBusy(str(busy)))
         if self.on_busy == "raise":
             raise busy
-        return self.defer(reason=busy)
+        return self.defer(reason=busy)  # of a task that can't be parked, or raises where no queue is
 
     def _run_body(self, task: ActionTask, *args: Any, **kwargs: Any) -> Any:
         try:
             result = self.body(task, *args, **kwargs)
+            self._check_result(result)
         except Exception as error:
             self._record(task, f"{self.short_name} failed: {error}")
             raise
         self._record(task, None)
         return result
+
+    def _check_result(self, result: Any) -> None:
+        """Find out while the nodes are held what Celery would find out when it writes the result down."""
+        try:
+            dumps(result)
+        except (TypeError, ValueError, RecursionError, EncodeError) as error:
+            raise InvalidResult(self.name, str(error)) from error
 
     def _record(self, task: ActionTask, error: str | None) -> None:
         """Write how the action ended into the rows of its nodes; the action's own outcome is what counts."""
@@ -128,15 +192,15 @@ class NodeAction(FleetTask):
     def _record_one(task: ActionTask, node: Node, error: str | None) -> None:
         try:
             task.save(node, last_error=error)
-        except LockError as lost:
-            logger.warning("could not record the outcome on node %s: %s", node.name, lost)
+        except (LockError, InventoryError) as trouble:
+            logger.warning("could not record the outcome on node %s: %s", node.name, trouble)
 
 
 def node_action(
     *,
     mode: LockMode = LockMode.EXCLUSIVE,
     priority: int = Priority.NORMAL,
-    on_busy: OnBusy = "defer",
+    on_busy: OnBusy = "park",
     name: str | None = None,
 ) -> Callable[[Callable[Concatenate[ActionTask, Params], Any]], NodeAction]:
     """Make a function a node action: ``def flash(task, image): ...``, sent as ``flash.delay("node-7", "v2.img")``.
@@ -144,9 +208,16 @@ def node_action(
     Args:
         mode: EXCLUSIVE, or SHARED for work that may run beside other shared work on the node. Defaults to EXCLUSIVE.
         priority: of calls that name none; lower goes first. Defaults to ``Priority.NORMAL``.
-        on_busy: when a node is locked, ``defer`` the action, ``raise`` ResourceLocked, or ``skip``. Defaults to defer.
+        on_busy: when a node is locked, ``park`` the action until it gets the lock, ``raise`` ResourceLocked, or
+            ``skip``. Defaults to park.
         name: the task's name. Defaults to the module and name of the function.
+
+    Raises:
+        InvalidOnBusy: `on_busy` is none of these.
+        DuplicateAction: another file declares an action of that name.
     """
+    if on_busy not in get_args(OnBusy):
+        raise InvalidOnBusy("a node action", on_busy, get_args(OnBusy))
 
     def decorate(body: Callable[Concatenate[ActionTask, Params], Any]) -> NodeAction:
         @functools.wraps(body)
@@ -156,7 +227,7 @@ def node_action(
         return app.task(
             bind=True,
             base=NodeAction,
-            name=name or f"{body.__module__}.{body.__name__}",
+            name=name_of(body, name),
             body=staticmethod(body),
             body_signature=inspect.signature(body),
             mode=mode,

@@ -1,29 +1,41 @@
 """Builds the Celery application from the settings."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu import Queue, pools
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from partitioning import initial_sync_queues, initial_sync_router
-from tasks import settings
+from tasks import plugins, settings
+from tasks.addresses import for_celery, for_redbeat
 from tasks.admission import admitted
 from tasks.drain import AnnounceDrain, Drain
+from tasks.life import Life
+from tasks.presence import EnterFleet
 from tasks.priority import Priority
 from tasks.queue_ownership import QueueOwnership
+from tasks.reaping import ReapLocks
+from tasks.reconciler import ReconcileParked
 from tasks.runtime import Runtime
-from tasks.service import ConsumeConfiguredQueues
+from tasks.service import ConsumeConfiguredQueues, InitHost
 from tasks.settings import ACTIONS_QUEUE, SINGLE_QUEUES, Settings
+from tasks.stopping import StopSignals
 from tasks.transport import Queues, install
+from tasks.unclaimed import FreeUnclaimed
 
 SYNCHRONISE = "tasks.initial_sync.synchronise"
+AUDIT = "tasks.audit.compare"
+
+#: The boot step that sweeps unfinished initial syncs where the settings ask for it.
+SWEEP = "tasks.initial_sync.restart:SweepUnfinished"
 
 #: Modules that hold the tasks of the system; Celery loads them by name when a worker or beat starts.
-INCLUDE = ("tasks.node_actions", "tasks.initial_sync", "beat_schedule")
+INCLUDE = ("tasks.node_actions", "tasks.initial_sync", "tasks.audit", "beat_schedule")
 
 
 class FleetringApp(Celery):
@@ -36,24 +48,64 @@ class FleetringApp(Celery):
 
     def __init__(self, main: str) -> None:
         super().__init__(main, amqp="tasks.transport:AMQP")
-        self.runtime = Runtime()
+        self.runtime = Runtime(self.broker_client, self.queues)
         #: Whether the worker that runs here is shutting down; None outside a worker.
         self.drain: Drain | None = None
         self.add_defaults(lambda: celery_config(self.settings))
-        self.steps["worker"].update((ConsumeConfiguredQueues, AnnounceDrain))
-        self.steps["consumer"].add(QueueOwnership)
+        # The sweep is named, not imported: what it needs imports this module.
+        self.steps["worker"].update(
+            (
+                ConsumeConfiguredQueues,
+                AnnounceDrain,
+                FreeUnclaimed,
+                InitHost,
+                EnterFleet,
+                StopSignals,
+                SWEEP,
+                ReconcileParked,
+            )
+        )
+        # own_ticks by its name, for it knows the tasks, which know their application
+        self.steps["consumer"].update((QueueOwnership, ReapLocks, Life, "tasks.own_ticks:OwnTicks"))
         install(self)
+        plugins.connect(self)
 
     @property
     def settings(self) -> Settings:
         """The settings of the process."""
         return settings.current()
 
+    def reconfigure(self) -> None:
+        """Read the settings anew, and close what was opened under the old ones; between two tests, not at work."""
+        self.runtime.close()
+        settings.current.cache_clear()
+        self._forget_results()
+        pools.reset()
+        self._pool = None
+        self._backend_cache = None
+        self._local = threading.local()
+        for derived in ("amqp", "control", "events"):
+            self.__dict__.pop(derived, None)
+        self.conf.update(celery_config(self.settings))
+
+    def _forget_results(self) -> None:
+        """Let results that somebody still refers to die in peace, also after their store is gone."""
+        listener = getattr(self.backend, "result_consumer", None)
+        if listener is not None:
+            listener.stop()
+            listener.subscribed_to.clear()
+
     @contextmanager
     def queues(self) -> Iterator[Queues]:
         """Yield the queues, on a connection of this process's pool."""
         with self.connection_or_acquire() as connection:
             yield Queues(connection, self.backend)
+
+    @contextmanager
+    def broker_client(self) -> Iterator[Any]:
+        """Yield a client of the broker's server, on a connection of this process's pool."""
+        with self.connection_or_acquire() as connection, connection.default_channel.conn_or_acquire() as client:
+            yield client
 
     def send_task(self, name: str, *args: Any, **options: Any) -> Any:
         """Send a task by its name, as Celery does; while its queue is quiesced, wait, or be refused.
@@ -71,23 +123,26 @@ def celery_config(values: Settings) -> dict[str, Any]:
 
 
 def _transport(values: Settings) -> dict[str, Any]:
+    broker_url, broker_options = for_celery(values.broker_url)
+    result_url, result_options = for_celery(values.result_url)
     return {
-        "broker_url": values.broker_url,
+        "broker_url": broker_url,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_pool_acquire_timeout": 10,
         "broker_transport_options": {
+            **broker_options,
             "lease": values.worker_lease,
             "max_redeliveries": values.max_redeliveries,
             "reserved_slots": values.reserved_slots,
             "reserved_priority": int(Priority.URGENT),
         },
-        "result_backend": values.result_url,
+        "result_backend": result_url,
         "result_extended": True,
         "result_expires": 86_400,
         "redis_socket_connect_timeout": 5,
         # Celery's default keeps a caller waiting for 19 s where nobody listens.
-        "result_backend_transport_options": {"retry_policy": {"timeout": 5.0}},
+        "result_backend_transport_options": {**result_options, "retry_policy": {"timeout": 5.0}},
         "accept_content": ["json"],
         "task_serializer": "json",
         "result_serializer": "json",
@@ -102,7 +157,7 @@ def _queues(values: Settings) -> dict[str, Any]:
         "task_default_queue": ACTIONS_QUEUE,
         # A misspelt queue would be a black hole: nobody consumes it.
         "task_create_missing_queues": False,
-        "task_routes": [initial_sync_router(SYNCHRONISE, values.initial_sync_queues)],
+        "task_routes": [initial_sync_router((SYNCHRONISE, AUDIT), values.initial_sync_queues)],
         "task_default_priority": int(Priority.NORMAL),
     }
 
@@ -126,12 +181,14 @@ def _tasks(values: Settings) -> dict[str, Any]:
 
 
 def _beat(values: Settings) -> dict[str, Any]:
+    redbeat_url, redbeat_options = for_redbeat(values.broker_url)
     return {
         "beat_scheduler": "tasks.beat:FleetScheduler",
         "beat_max_loop_interval": 1,
-        "redbeat_redis_url": values.broker_url,
+        "redbeat_redis_url": redbeat_url,
         # A beat would rather look again a second later than sleep in a retry when the broker is back.
         "redbeat_redis_options": {
+            **redbeat_options,
             "socket_timeout": 5,
             "socket_connect_timeout": 5,
             "retry": Retry(ExponentialBackoff(cap=0.2, base=0.01), 3),

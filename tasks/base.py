@@ -11,12 +11,15 @@ from typing import Any, NoReturn
 from celery import Task, signals
 from celery.exceptions import Reject, Retry
 from celery.result import AsyncResult
+from celery.utils.imports import symbol_by_name
 from celery.utils.log import get_task_logger
 
+from locking import LockMode
 from tasks.admission import SILENCE, naming_the_broker
 from tasks.app import app
 from tasks.errors import InvalidArguments
 from tasks.priority import Priority, validated
+from tasks.transport import ParkableRequest, Parked
 
 logger = get_task_logger(__name__)
 
@@ -52,6 +55,8 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
 
     abstract = True
     default_priority: int = Priority.NORMAL
+    #: How it holds the nodes that its first argument names while it runs; None for a task that holds none.
+    mode: LockMode | None = None
 
     # -- sending
 
@@ -79,10 +84,18 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
 
         Raises:
             InvalidPriority: the priority is not an integer.
+            InvalidArguments: a task that follows in a chain does not take its arguments.
         """
+        for follower in options.get("chain") or ():
+            task = app.tasks.get(follower["task"])
+            if isinstance(task, FleetTask):
+                task.check_follower(follower)
         asked = options.get("priority")
         priority = validated(self.name, self.default_priority if asked is None else asked)
         return tuple(args), dict(kwargs), {**options, "priority": priority}
+
+    def check_follower(self, call: Mapping[str, Any]) -> None:
+        """Check a call of this task that follows in a chain, when the chain is sent; raises what is wrong with it."""
 
     # -- running
 
@@ -91,6 +104,12 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
         """The priority that the running task was claimed with."""
         claimed_with = (self.request.delivery_info or {}).get("priority")
         return self.default_priority if claimed_with is None else int(claimed_with)
+
+    @property
+    def arrival(self) -> float | None:
+        """When the running task arrived in its queue, in seconds since 1970 by the broker's clock; None outside one."""
+        arrived: float | None = (self.request.get("properties") or {}).get("arrival")
+        return arrived
 
     @property
     def runs_in_worker(self) -> bool:
@@ -132,6 +151,23 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
         except Exception as error:
             raise Reject(error, requeue=True) from error
         raise Retry(exc=reason, when=away)  # type: ignore[arg-type]  # its type wants numbers.Real
+
+    @property
+    def can_be_parked(self) -> bool:
+        """Whether a worker runs the task, and could set its message aside."""
+        request = symbol_by_name(self.Request)
+        return bool(self.runs_in_worker and self.acks_late and issubclass(request, ParkableRequest))
+
+    def park(self, reason: Exception) -> NoReturn:
+        """End this run, and set the task aside until somebody unparks it; its place among its equals is kept.
+
+        Args:
+            reason: what it waits for; its text stands in the task's state until it runs again.
+
+        Raises:
+            Parked: this is how the run ends.
+        """
+        raise Parked(f"parked: {reason}", exc=reason)
 
     def should_terminate(self) -> bool:
         """Tell whether the running task is asked to end soon; it may go on, or defer itself, all the same.
@@ -181,7 +217,8 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
             message: what is being done. Defaults to nothing.
         """
         self.update_state(state="PROGRESS", meta={"done": done, "total": total, "message": message})
-        self.send_event("task-progress", done=done, total=total, message=message)
+        if self.runs_in_worker:
+            self.send_event("task-progress", done=done, total=total, message=message)
 
 
 def _take_name_back(sender: FleetTask, **_: Any) -> None:

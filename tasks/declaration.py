@@ -1,13 +1,26 @@
 """What a periodic task declares, checked as early as it can be, and what beat makes of it when it starts."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from math import isfinite
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from tasks.errors import InvalidPeriodicTask
 from tasks.settings import EXTERNAL_QUEUE, PERIODIC_QUEUE, Settings
+
+
+class Scope(StrEnum):
+    """Who runs a tick."""
+
+    CLUSTER = "cluster"
+    """One worker of the deployment; beat sends it."""
+    EACH_WORKER = "each_worker"
+    """Every worker has ticks of its own, and sends them to itself."""
+    PARTITIONED = "partitioned"
+    """Likewise, in the workers that consume the task's queue; each works on its share of a set."""
+
 
 #: A tick that comes while the run before it is alive is skipped, or waits for it.
 Overlap = Literal["forbid", "queue"]
@@ -37,6 +50,8 @@ class Declaration:
     timeout: float | None = None
     overlap: Overlap = "forbid"
     misfire: Misfire = "skip"
+    scope: Scope = Scope.CLUSTER
+    of: Callable[[], Iterable[Any]] | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.spacing):
@@ -50,6 +65,15 @@ class Declaration:
         self._require(fits, "a timeout above 0 s, or none", self.timeout)
         self._require(self.overlap in ("forbid", "queue"), "overlap 'forbid' or 'queue'", self.overlap)
         self._require(self.misfire in ("skip", "once"), "misfire 'skip' or 'once'", self.misfire)
+        scopes = ", ".join(repr(str(scope)) for scope in Scope)
+        self._require(self.scope in tuple(Scope), f"a scope of {scopes}", self.scope)
+        object.__setattr__(self, "scope", Scope(self.scope))
+        self._require(self.of is None or callable(self.of), "of= a callable that returns the set", self.of)
+        self._require(
+            (self.of is None) == (self.scope is not Scope.PARTITIONED),
+            "scope='partitioned' and of= together: a set is what is partitioned",
+            f"scope={str(self.scope)!r} and of={self.of!r}",
+        )
 
     def _check_spacing(self, spacing: float) -> float:
         fits = _is_number(spacing) and (spacing <= 0 or spacing >= SHORTEST_SPACING)

@@ -1,4 +1,4 @@
-"""How a running task learns that its worker is shutting down, in whatever process or thread of the worker it runs."""
+"""How a running task learns that its worker is draining, in whatever process or thread of the worker it runs."""
 
 import mmap
 from typing import Any
@@ -14,12 +14,16 @@ class Drain:
 
     @property
     def begun(self) -> bool:
-        """True from the moment at which the worker began to shut down."""
+        """True from the moment at which the worker began to drain or to shut down."""
         return self._memory[0] == 1
 
     def begin(self) -> None:
         """Tell everybody."""
         self._memory[0] = 1
+
+    def end(self) -> None:
+        """Take it back: the worker goes on after all."""
+        self._memory[0] = 0
 
 
 class AnnounceDrain(bootsteps.StartStopStep):

@@ -1,6 +1,8 @@
 """The errors of the task system, one tree; locks, inventory and drivers have trees of their own."""
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from click import ClickException
 from kombu.utils.url import maybe_sanitize_url
@@ -17,6 +19,33 @@ class SettingsError(FleetringError, ClickException):
     """
 
     exit_code = 2
+
+
+class PluginError(FleetringError, ClickException):
+    """A package or module with a user's actions does not load.
+
+    It is click's, too, so that Celery's own commands print it as one sentence.
+    """
+
+    exit_code = 2
+
+
+class UnknownName(FleetringError, LookupError):
+    """No task, node or subcloud has the name."""
+
+    def __init__(self, name: str, near: Sequence[str]) -> None:
+        like = f"did you mean {', '.join(map(repr, near))}?" if near else "a task that has ended is known for a day"
+        super().__init__(f"no task, node or subcloud is called {name!r}; {like}")
+
+
+class DuplicateAction(FleetringError, ValueError):
+    """Two actions were given one name, of which a worker would run only the first."""
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        super().__init__(
+            f"action {name} is declared twice, by {first} and by {second}; give one of them another name: "
+            "@node_action(name=...)"
+        )
 
 
 class BrokerUnreachable(FleetringError):
@@ -43,6 +72,10 @@ class InvalidArguments(FleetringError, TypeError):
     """An action was sent with arguments that its body does not take."""
 
 
+class NodesBusy(FleetringError):
+    """The nodes of a parked action are locked; the text says by whom. It is what the state of a parked task shows."""
+
+
 class NoNodesGiven(FleetringError, ValueError):
     """An action or a task manager was given an empty list of nodes."""
 
@@ -50,8 +83,91 @@ class NoNodesGiven(FleetringError, ValueError):
         super().__init__(f"{what} was given no node; pass a node's name or UUID, or a list of them")
 
 
+class InvalidOnBusy(FleetringError, ValueError):
+    """What is to be done about busy nodes is none of what can be done."""
+
+    def __init__(self, what: str, on_busy: object, legal: Iterable[str]) -> None:
+        parking = "; only an action can be parked: send one instead" if on_busy == "park" else ""
+        super().__init__(f"{what} was given on_busy={on_busy!r}; legal are {', '.join(legal)}{parking}")
+
+
+class InvalidHandOver(FleetringError, ValueError):
+    """A task can't take over the lock that it was promised, or was sent with."""
+
+    def __init__(self, task: str, reason: str) -> None:
+        super().__init__(task, reason)  # as they came, so that the error survives the way back to who waits for it
+        self.task = task
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.task} can't take over the lock: {self.reason}"
+
+
+class InvalidResult(FleetringError, TypeError):
+    """An action returned what JSON can't hold; what it did is done, but nobody can be told what came of it."""
+
+    def __init__(self, action: str, reason: str) -> None:
+        super().__init__(action, reason)
+        self.action = action
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.action} did its work, but returned what JSON can't hold: {self.reason}; return plain values"
+
+
+class InvalidMap(FleetringError, ValueError):
+    """An action can't be run on every node of a task."""
+
+    def __init__(self, action: str, reason: str) -> None:
+        super().__init__(action, reason)
+        self.action = action
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.action} can't run on every node of the task: {self.reason}"
+
+
+class NodesFailed(FleetringError):
+    """An action that was run on every node of a task failed on some; the errors themselves are its cause's.
+
+    Attributes:
+        action: the action's name.
+        states: what it returned, by the names of the nodes where it went well.
+        errors: what went wrong, by the names of the others.
+    """
+
+    def __init__(self, action: str, states: Mapping[str, Any], errors: Mapping[str, str]) -> None:
+        super().__init__(action, states, errors)
+        self.action = action
+        self.states = states
+        self.errors = errors
+
+    def __str__(self) -> str:
+        told = "; ".join(f"{name}: {error}" for name, error in self.errors.items())
+        return f"{self.action} failed on {len(self.errors)} of {len(self.errors) + len(self.states)} nodes: {told}"
+
+
 class InvalidPeriodicTask(FleetringError, ValueError):
     """A periodic task was declared with options that cannot work."""
+
+
+class InvalidCapabilities(FleetringError, TypeError):
+    """A worker's manager gave capabilities that cannot be published."""
+
+    def __init__(self, capabilities: object) -> None:
+        super().__init__(
+            f"capabilities {capabilities!r} cannot be published: give a mapping of JSON values, or a list of such"
+        )
+
+
+class UnknownWorker(FleetringError, LookupError):
+    """No worker has this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(names) or 'none'}"
+        super().__init__(f"no worker {name!r} is known; {hint}")
 
 
 class NotInTask(FleetringError, RuntimeError):
@@ -84,6 +200,13 @@ class UnknownPeriodicTask(FleetringError, ValueError):
         super().__init__(f"unknown periodic task {name!r}; known are: {', '.join(sorted(known)) or 'none'}")
 
 
+class NoWorkerToRun(FleetringError):
+    """A periodic task of the workers' own schedules was to run now, and no live worker has it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no live worker has periodic task {name} in its schedule; start a worker, or look at its log")
+
+
 class PeriodicTaskExited(FleetringError):
     """The body of a periodic task tried to end its process; only its run has ended."""
 
@@ -91,4 +214,15 @@ class PeriodicTaskExited(FleetringError):
         super().__init__(
             f"periodic task {task} raised {type(reason).__name__}({reason}), which would end its worker; "
             "let its body return, or raise an ordinary error"
+        )
+
+
+class KeysNotEverywhere(FleetringError):
+    """The keys were not rotated: some subclouds may lack the key that would become the primary one."""
+
+    def __init__(self, subclouds: Sequence[str]) -> None:
+        some = ", ".join(subclouds[:3]) + (" and others" if len(subclouds) > 3 else "")
+        super().__init__(
+            f"{len(subclouds)} subclouds were not seen with the present keys ({some}), and would refuse tokens of the "
+            "next one: look at `fleetring audits list`, audit them, then rotate again"
         )

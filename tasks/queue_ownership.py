@@ -5,14 +5,12 @@ from typing import Any
 
 from celery import bootsteps
 from celery.utils.log import get_logger
-from celery.worker import state
 from celery.worker.consumer.tasks import Tasks
 from kombu import Queue
 
 from partitioning import QUEUE_PREFIX_DEFAULT, PartitionCoordinator, initial_sync_queues
 from tasks.settings import Settings
-from tasks.transport.scripts import ROOT
-from tasks.transport.worker import blocks_the_loop
+from tasks.transport import Queues
 
 logger = get_logger(__name__)
 
@@ -24,25 +22,25 @@ LEFTOVERS_EVERY = 10.0
 MAX_BACKOFF = 5.0
 
 
-def coordinator_of(settings: Settings, member: str | None = None) -> PartitionCoordinator:
-    """Return a coordinator of the group, not started yet; only a worker is a member."""
-    return PartitionCoordinator(settings.broker_url, member, lease=settings.member_lease, max_backoff=MAX_BACKOFF)
+def coordinator_of(settings: Settings, member: str | None = None, weight: float = 1.0) -> PartitionCoordinator:
+    """Return a coordinator of the workers' groups, not started yet; only a worker is a member."""
+    return PartitionCoordinator(
+        settings.broker_url, member, lease=settings.member_lease, max_backoff=MAX_BACKOFF, weight=weight
+    )
 
 
 class QueueOwnership(bootsteps.StartStopStep):
     """Boot step of the consumer: a member of the group that consumes what the ring gives it.
 
-    It beats and follows in the worker's main loop, so that a worker whose loop is stuck loses its share. A solo pool
-    stops the loop for as long as a task runs; there a thread beats as well. While the backend is silent the worker
-    keeps the queues that it has: the lock and the claimed row decide who works, the ring only says who should.
+    Whoever beats (`tasks.life`) has it follow the group in the worker's main loop, so that a worker whose loop is stuck
+    loses its share. While the backend is silent the worker keeps the queues that it has: the lock and the claimed row
+    decide who works, the ring only says who should.
     """
 
     requires = (Tasks,)
 
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
         super().__init__(consumer, **kwargs)
-        self._coordinator: PartitionCoordinator | None = None
-        self._timer: Any = None
         self._leftovers: tuple[str, ...] = ()
         self._looked_at = -LEFTOVERS_EVERY
 
@@ -52,33 +50,13 @@ class QueueOwnership(bootsteps.StartStopStep):
 
     def start(self, consumer: Any) -> None:
         """Join the group, once a process, and follow it, anew with each connection to the broker."""
-        if self._coordinator is None:
-            self._coordinator = coordinator_of(consumer.app.settings, consumer.hostname)
-            self._coordinator.start(background=blocks_the_loop(consumer.pool))
-            self._coordinator.join_group(GROUP)
-        self._follow(consumer, self._coordinator)
+        consumer.controller.presence.coordinator.join_group(GROUP)
+        if self not in consumer.controller.follows_group:
+            consumer.controller.follows_group.append(self)
 
-    def stop(self, consumer: Any) -> None:
-        """Stop following; a worker that ends leaves the group first of all, so that others take over at once."""
-        if self._timer is not None:
-            self._timer.cancel()
-        ends = state.should_stop is not None or state.should_terminate is not None
-        if ends:
-            self.shutdown(consumer)
-
-    def shutdown(self, consumer: Any) -> None:
-        """Leave the group, however the worker ends."""
-        if self._coordinator is not None:
-            self._coordinator.stop()
-
-    def _follow(self, consumer: Any, coordinator: PartitionCoordinator) -> None:
-        pause = coordinator.heartbeat()
-        try:
-            self._reconcile(consumer, coordinator)
-        finally:  # a lost connection is for the main loop, which reconnects and starts this step again
-            self._timer = consumer.timer.call_after(pause, self._follow, (consumer, coordinator))
-
-    def _reconcile(self, consumer: Any, coordinator: PartitionCoordinator) -> None:
+    def reconcile(self, consumer: Any) -> None:
+        """Consume what the ring gives this worker by the last heartbeat, and nothing else."""
+        coordinator = consumer.controller.presence.coordinator
         configured = initial_sync_queues(consumer.app.settings.initial_sync_queues)
         self._look_for_leftovers(consumer, configured)
         wanted = coordinator.my_share(GROUP, (*configured, *self._leftovers))
@@ -98,7 +76,7 @@ class QueueOwnership(bootsteps.StartStopStep):
 
     def _look_for_leftovers(self, consumer: Any, configured: tuple[str, ...]) -> None:
         if time.monotonic() - self._looked_at >= LEFTOVERS_EVERY:
-            self._leftovers = _leftovers(consumer.task_consumer.channel, configured)
+            self._leftovers = _leftovers(Queues(consumer.connection), configured)
             self._looked_at = time.monotonic()
 
 
@@ -117,7 +95,6 @@ def _consume(consumer: Any, names: list[str]) -> None:
     for name in names:
         tasks.add_queue(queues.select_add(queues[name] if name in queues else Queue(name, routing_key=name)))
     tasks.consume()
-    tasks.channel.claims.look_again()
 
 
 def _cancel(consumer: Any, names: list[str]) -> None:
@@ -126,9 +103,6 @@ def _cancel(consumer: Any, names: list[str]) -> None:
         consumer.task_consumer.cancel_by_queue(name)
 
 
-def _leftovers(channel: Any, configured: tuple[str, ...]) -> tuple[str, ...]:
+def _leftovers(queues: Queues, configured: tuple[str, ...]) -> tuple[str, ...]:
     """Dedicated queues that another number of queues has left behind, and that still hold tasks."""
-    with channel.conn_or_acquire() as client:
-        known = {name.decode() for name in client.smembers(f"{ROOT}queues")}
-        retired = sorted(filter(_is_dedicated, known.difference(configured)))
-        return tuple(name for name in retired if client.hlen(f"{ROOT}q:{name}:tasks"))
+    return tuple(name for name in queues.occupied() if _is_dedicated(name) and name not in configured)

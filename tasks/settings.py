@@ -73,10 +73,18 @@ class Settings(BaseSettings):
     slots: int = Field(8, ge=1, le=1000)
     #: Which groups of queues a worker consumes when it is started without -Q; commas separate them.
     consume: Annotated[tuple[QueueGroup, ...], NoDecode] = (*SINGLE_QUEUES, "initial-sync")
+    #: Modules with actions and drivers of your own, loaded by workers and beats, and by commands; commas separate them.
+    imports: Annotated[tuple[str, ...], NoDecode] = ()
     #: How many dedicated queues share the initial syncs.
     initial_sync_queues: int = Field(64, ge=1, le=10_000)
     #: After this long without a sign of a worker, the others take over its dedicated queues.
     member_lease: float = Field(6.0, ge=1, le=60)
+    #: ``module:Class`` of the worker's manager, whose hooks run at the worker's start and end.
+    manager: str = Field("tasks.service:Manager", pattern=r"^\w+(\.\w+)*:\w+$")
+    #: What a worker says of itself is believed for so long; it says it anew every third of that.
+    capabilities_ttl: float = Field(30.0, ge=3, le=3600)
+    #: How long a worker that is stopped lets its tasks finish before it hands them back.
+    drain_limit: float = Field(60.0, ge=0, le=86_400)
 
     #: How often a periodic task of spacing 0 runs.
     base_tick: float = Field(60.0, ge=1, le=86_400)
@@ -85,6 +93,22 @@ class Settings(BaseSettings):
 
     #: How long a lock outlives the death of its holder.
     lock_lease: float = Field(30.0, ge=1, le=3600)
+    #: How long nodes stay locked beyond the lease of a holder that died, for what it may have sent to their BMCs last.
+    bmc_lock_delay: float = Field(2.0, ge=0, le=600)
+    #: How long a lock that was handed to a task waits for the task to start; then the nodes are free.
+    hand_over_deadline: float = Field(300.0, ge=1, le=86_400)
+    #: How often parked tasks are compared with the requests that wait for locks; what a crash has parted is put right.
+    reconcile_every: float = Field(5.0, ge=0.1, le=60)
+    #: How often each node's power is compared with the inventory.
+    power_sync_spacing: float = Field(60.0, ge=1, le=86_400)
+    #: How many nodes a worker's power sync asks side by side.
+    power_sync_parallel: int = Field(32, ge=2, le=1000)
+    #: After so many looks in a row without an answer the power sync puts a node into maintenance.
+    power_sync_failures: int = Field(3, ge=1, le=1000)
+    #: After so many changes that nobody asked for, within the window, the power sync parks a node.
+    power_flap_limit: int = Field(5, ge=2, le=1000)
+    #: The window for that.
+    power_flap_window: float = Field(600.0, ge=1, le=86_400)
     #: How long an action waits, at the most, for a BMC to reach a power state.
     power_timeout: float = Field(120.0, gt=0, le=3600)
     #: A task that runs longer is ended.
@@ -96,12 +120,37 @@ class Settings(BaseSettings):
     #: How many of a worker's slots are kept for tasks of ``Priority.URGENT`` and beyond.
     reserved_slots: int = Field(0, ge=0, le=1000)
 
-    #: The first hold-off after a failed initial sync; it doubles with each failure.
+    #: The first hold-off after a failed initial sync.
     sync_hold_off: float = Field(60.0, gt=0)
     #: The longest hold-off after a failed initial sync.
     sync_hold_off_cap: float = Field(3600.0, gt=0)
-    #: How long a claimed sync is believed to be alive without a sign of its worker; each step is such a sign.
-    sync_lease: float = Field(120.0, ge=1)
+    #: ``backoff``: a random share of a bound that doubles from the first hold-off to the cap; ``fixed``: the first.
+    sync_hold_off_policy: Literal["backoff", "fixed"] = "backoff"
+    #: After so many failed attempts a subcloud is parked until an operator or a new request unparks it; 0 never parks.
+    sync_max_attempts: int = Field(20, ge=0)
+    #: How many syncs that failed before may be under way at once; fewer than the slots keeps slots free for new ones.
+    sync_retries: int = Field(16, ge=1)
+    #: How long a claimed sync is believed to be alive without a sign of its worker, which gives three in this time.
+    sync_lease: float = Field(30.0, ge=1)
+    #: A step of an initial sync that takes longer has failed.
+    sync_step_timeout: float = Field(180.0, gt=0)
+    #: How long a subcloud may take to answer the question that stands before the steps.
+    sync_probe_timeout: float = Field(5.0, gt=0)
+    #: What a starting worker does: nothing, for dead leases are taken over anyway, or request what is unfinished anew.
+    sync_restart: Literal["dead-leases", "sweep"] = "dead-leases"
+
+    #: How often each subcloud is compared with the centre.
+    audit_interval: float = Field(3600.0, ge=60, le=2_592_000)
+    #: How often the centre's keys are rotated; 0 for never.
+    key_rotation: float = Field(0.0, ge=0, le=31_536_000)
+    #: How many keys there are at the most: the staged one, the primary one, and those that old tokens need.
+    max_active_keys: int = Field(3, ge=3, le=1000)
+    #: For how long a process uses what it read of the centre for further subclouds.
+    centre_ttl: float = Field(5.0, ge=0, le=3600)
+    #: How often all processes together read the centre's database: per second, at once after a pause, at a time.
+    centre_rate: float = Field(20.0, gt=0)
+    centre_burst: int = Field(20, ge=1)
+    centre_concurrency: int = Field(8, ge=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -111,10 +160,19 @@ class Settings(BaseSettings):
         database = values.get("database_url", fields["database_url"].default)
         return {"result_url": broker, "lock_url": broker, "identity_url": database, **values}
 
-    @field_validator("consume", mode="before")
+    @field_validator("consume", "imports", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         return tuple(map(str.strip, value.split(","))) if isinstance(value, str) else value
+
+    @field_validator("imports")
+    @classmethod
+    def _names_of_modules(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        named = tuple(filter(None, value))
+        for name in named:
+            if not all(part.isidentifier() for part in name.split(".")):
+                raise ValueError(f"{name!r} is no name of a module such as my_package.actions")
+        return named
 
     @model_validator(mode="after")
     def _hold_offs_in_order(self) -> Self:

@@ -10,10 +10,12 @@ from tasks.cli.errors import explained
 
 #: Where each command lives; it is imported only when it is called, so that ``--help`` is quick.
 COMMANDS: Mapping[str, str] = {
+    "audits": "tasks.cli.audits:audits",
     "bench": "tasks.cli.bench:bench",
     "db": "tasks.cli.db:db",
     "demo": "tasks.cli.demo:demo",
     "doctor": "tasks.cli.doctor:doctor",
+    "keys": "tasks.cli.keys:keys",
     "locks": "tasks.cli.locks:locks",
     "nodes": "tasks.cli.nodes:nodes",
     "periodic": "tasks.cli.periodic:periodic",
@@ -22,6 +24,8 @@ COMMANDS: Mapping[str, str] = {
     "subclouds": "tasks.cli.subclouds:subclouds",
     "tasks": "tasks.cli.tasks:tasks",
     "up": "tasks.cli.up:up",
+    "why": "tasks.cli.why:command",
+    "workers": "tasks.cli.workers:workers",
 }
 
 

@@ -8,6 +8,8 @@ import click
 from kombu.utils.url import maybe_sanitize_url
 from rich.console import Console
 
+from tasks import plugins
+from tasks.action import NodeAction
 from tasks.app import app
 from tasks.cli.errors import UNREACHABLE, failure
 from tasks.cli.output import json_option
@@ -36,13 +38,26 @@ def _workers() -> str:
     return ", ".join(sorted(name for reply in replies for name in reply))
 
 
-CHECKS: dict[str, Callable[[], str]] = {"broker": _broker, "database": _database, "locks": _locks, "workers": _workers}
+def _plugins() -> str:
+    plugins.load(app)
+    actions = (task for task in app.tasks.values() if isinstance(task, NodeAction))
+    own = sorted(action.name for action in actions if not action.body.__module__.startswith("tasks."))
+    return f"all load; actions of your own: {', '.join(own) or 'none'}"
+
+
+CHECKS: dict[str, Callable[[], str]] = {
+    "broker": _broker,
+    "database": _database,
+    "locks": _locks,
+    "plug-ins": _plugins,
+    "workers": _workers,
+}
 
 
 @click.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check the broker, the database, the locks and the workers, and say what to do about what is missing.
+    """Check broker, database, locks, your own plug-ins and the workers, and say what to do about what is missing.
 
     \b
     Examples:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tasks.app import app
+from tasks.cli.plugins import load_or_warn
 from tasks.drivers import node_drivers, subcloud_drivers
 from tasks.inventory import Imported, Kind, import_file
 
@@ -17,6 +18,7 @@ def import_inventory(file: Path, *kinds: Kind) -> dict[Kind, Imported]:
     Raises:
         InventoryFileError: the file has mistakes; the text lists every one with its line.
     """
+    load_or_warn()
     return import_file(
         app.runtime.database,
         file,

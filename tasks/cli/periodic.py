@@ -1,5 +1,6 @@
 """``fleetring periodic``: the periodic tasks, when they ran, and when they will."""
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,6 +8,7 @@ import click
 
 from tasks.app import app
 from tasks.cli.output import json_option, print_rows
+from tasks.declaration import Scope
 from tasks.errors import UnknownPeriodicTask
 from tasks.periodic import PeriodicTask
 from tasks.ticks import Ledger, Record
@@ -31,21 +33,38 @@ def periodic() -> None:
 def list_(as_json: bool) -> None:
     """Show every periodic task: when it is due, and how its last run went. Times are in seconds.
 
-    Lag is how long after it was due the last run began.
+    Lag is how long after it was due the last run began. A task of scope each_worker or partitioned has a line for each
+    worker that has it in its own schedule; a worker that died stays for an hour.
 
     \b
     Examples:
       fleetring periodic list
       fleetring periodic list --json
     """  # noqa: D301 - click's \b keeps the lines of a paragraph apart
-    records = Ledger(app).records(sorted(_declared()))
-    rows = [_json_row(record) if as_json else _row(record) for record in records]
-    print_rows(f"{len(rows)} periodic tasks", rows, as_json=as_json)
+    declared = _declared()
+    rows = [
+        (_json_row if as_json else _row)(record, declared[record.name].declaration.scope, worker)
+        for record, worker in sorted(_records(declared), key=lambda found: (found[0].name, found[1]))
+    ]
+    print_rows(f"{len(declared)} periodic tasks", rows, as_json=as_json)
 
 
-def _row(record: Record) -> dict[str, Any]:
+def _records(declared: Mapping[str, PeriodicTask]) -> Iterable[tuple[Record, str]]:
+    """Every record with its worker; nothing in its place for a task of scope cluster, or which no worker has."""
+    own = [name for name, task in declared.items() if task.declaration.scope is not Scope.CLUSTER]
+    found = []
+    for worker in Ledger(app).workers(alive=False):
+        found += [(record, worker) for record in Ledger(app, worker).records(own) if record.spacing is not None]
+    seen = {record.name for record, _ in found}
+    missing = [name for name in declared if name not in seen]
+    return [*found, *((record, "") for record in Ledger(app).records(missing))]
+
+
+def _row(record: Record, scope: Scope, worker: str) -> dict[str, Any]:
     return {
         "name": record.name,
+        "scope": str(scope),
+        "worker": worker or None,
         "next_due": "paused" if record.paused else _moment(record.next_due),
         "spacing": record.spacing,
         "last_run": "now" if record.running else _moment(record.last_run),
@@ -55,9 +74,11 @@ def _row(record: Record) -> dict[str, Any]:
     }
 
 
-def _json_row(record: Record) -> dict[str, Any]:
+def _json_row(record: Record, scope: Scope, worker: str) -> dict[str, Any]:
     return {
         **vars(record),
+        "scope": str(scope),
+        "worker": worker or None,
         "next_due": _moment(record.next_due),
         "last_run": _moment(record.last_run),
     }
@@ -72,12 +93,15 @@ def _moment(seconds: float | None) -> str | None:
 def run(name: str) -> None:
     """Send a run now, beside the schedule; it keeps out of the way of a run that is alive.
 
+    A task of scope each_worker or partitioned is sent to every worker that has it.
+
     \b
     Example:
       fleetring periodic run dispatch_initial_syncs
     """  # noqa: D301 - click's \b keeps the lines of a paragraph apart
     task = _find(name)
-    click.echo(f"{task.name} was sent as task {task.apply_async().id}")
+    for result in task.run_now():
+        click.echo(f"{task.name} was sent as task {result.id}")
 
 
 @periodic.command()

@@ -9,6 +9,7 @@ from tasks import initial_sync
 from tasks.app import app
 from tasks.cli.imports import import_and_report
 from tasks.cli.output import json_option, print_rows
+from tasks.cli.subcloud_verbs import cancel, manage, offline, online, retry, sync, unmanage
 from tasks.inventory import Kind, Subcloud, SyncState
 from tasks.inventory import subclouds as inventory_subclouds
 
@@ -16,6 +17,10 @@ from tasks.inventory import subclouds as inventory_subclouds
 @click.group()
 def subclouds() -> None:
     """Look after the subclouds of the inventory and their initial syncs."""
+
+
+for _command in (manage, unmanage, online, offline, sync, retry, cancel):
+    subclouds.add_command(_command)
 
 
 @subclouds.command("import")
@@ -40,18 +45,20 @@ def import_(file: Path, as_json: bool) -> None:
 
 @subclouds.command("list")
 @click.option("--state", "states", multiple=True, type=click.Choice([state.value for state in SyncState]))
+@click.option("--parked", is_flag=True, help="Only those whose sync was given up: the alarms.")
 @json_option
-def list_(states: tuple[str, ...], as_json: bool) -> None:
+def list_(states: tuple[str, ...], parked: bool, as_json: bool) -> None:
     """Show the subclouds in the order of their names.
 
     \b
     Examples:
       fleetring subclouds list
       fleetring subclouds list --state failed --json
+      fleetring subclouds list --parked
     """  # noqa: D301 - click's \b keeps the lines of a paragraph apart
     wanted = [SyncState(state) for state in states] or None
     with app.runtime.database.reading() as session:
-        found = inventory_subclouds.list_(session, states=wanted)
+        found = inventory_subclouds.list_(session, states=wanted, parked=parked or None)
     print_rows(f"{len(found)} subclouds", [_row(subcloud) for subcloud in found], as_json=as_json)
 
 
@@ -81,5 +88,7 @@ def _row(subcloud: Subcloud) -> dict[str, Any]:
         "step": subcloud.step,
         "attempts": subcloud.attempts,
         "enabled": subcloud.enabled,
+        "alarm": f"parked after {subcloud.attempts} attempts" if subcloud.parked_at else None,
+        "failure": subcloud.failure,
         "last_error": subcloud.last_error,
     }

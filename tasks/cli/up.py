@@ -4,7 +4,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from tasks import settings
+from tasks import plugins, settings
 from tasks.app import app
 from tasks.cli.local_fleet import LocalFleet
 from tasks.settings import HOME
@@ -30,6 +30,7 @@ def up(workers: int, flower_port: int) -> None:
     with LocalFleet(HOME) as fleet:
         if "broker_url" not in settings.current().model_fields_set:
             fleet.record(broker_url=fleet.start_broker())
+        plugins.load(app)  # here, rather than in each worker's log
         app.runtime.database.upgrade()
         names = [f"worker-{number}" for number in range(1, workers + 1)]
         for name in names:

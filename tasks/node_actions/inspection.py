@@ -12,5 +12,5 @@ def inspect(task: ActionTask) -> dict[str, Any]:
     """Read what every node of the task is made of, and record it in the inventory."""
     facts = {node.name: task.driver_of(node).inspect() for node in task.nodes}
     for node in task.nodes:
-        task.save(node, properties=facts[node.name])
+        task.overwrite(node, properties=facts[node.name])
     return facts

@@ -4,6 +4,7 @@ from typing import get_args
 
 from tasks.app import app
 from tasks.errors import InvalidArguments
+from tasks.parking import let_go, ticket_of
 from tasks.pool.ending import record_end
 from tasks.pool.queues import known
 from tasks.priority import validated
@@ -54,8 +55,12 @@ def change_priority(task_id: str, priority: int) -> State:
         NoSuchTask: no such task waits; it runs, has ended, or never was.
         InvalidPriority: the priority is not an integer.
     """
+    level = validated(str(task_id), priority)
     with app.queues() as queues:
-        return queues.change_priority(str(task_id), validated(str(task_id), priority))
+        state = queues.change_priority(str(task_id), level)
+    if state == "parked":
+        app.runtime.locks.change_priority(ticket_of(str(task_id)), level)
+    return state
 
 
 def cancel(task_id: str) -> State:
@@ -75,4 +80,6 @@ def cancel(task_id: str) -> State:
         state = queues.cancel(task.id)
     if state != "running":
         record_end(task, "cancelled")
+    if state in {"parked", "ready"}:  # a ready one may have been put back with its lock granted
+        let_go(app.runtime, task.id)
     return state

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from celery import Celery
 from redbeat.schedulers import ensure_conf, get_redis
@@ -18,6 +18,8 @@ MICROSECONDS = 1_000_000
 BATCH = 200
 #: How much of an error is kept.
 LONGEST_ERROR = 500
+#: For so many seconds after its last pass a worker's own schedule is remembered, and what is known of its runs.
+WORKER_REMEMBERED = 3600.0
 DIED = "ended without a word: its worker died, or it was killed after its time limit"
 
 
@@ -42,8 +44,8 @@ class Tick:
 class Entry:
     """A declared task as it is installed; times are seconds.
 
-    `definition` and `meta` are redbeat's JSON. A task that is new runs its first tick `at_once`, and its next boundary
-    is `phase` from now.
+    `definition` and `meta` are redbeat's JSON. The next boundary of a task that is new is `phase` from now; its first
+    tick is due now where `at_once` says so, for a ``new`` task or for ``always`` any.
     """
 
     name: str
@@ -53,12 +55,12 @@ class Entry:
     jitter: float
     misfire: str
     phase: float
-    at_once: bool
+    at_once: Literal["new", "always", "never"]
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass of the leading beat found: the server's time, the next due time, ticks to send, foreign keys."""
+    """What one pass of whoever leads found: the server's time, the next due time, ticks to send, foreign keys."""
 
     now: float
     next_due: float | None
@@ -67,10 +69,17 @@ class Pass:
 
 
 class Ledger:
-    """The storage of one application's periodic tasks; whoever needs it makes one, it holds nothing itself."""
+    """One schedule in the storage of an application; whoever needs it makes one, it holds nothing itself.
 
-    def __init__(self, app: Celery) -> None:
+    Args:
+        app: the application.
+        worker: the worker whose own schedule it is, for the scopes in which each worker has one. Defaults to the
+            schedule of the whole deployment, which beats lead.
+    """
+
+    def __init__(self, app: Celery, worker: str = "") -> None:
         self._app = app
+        self._worker = worker
 
     @property
     def _client(self) -> "Redis":
@@ -78,17 +87,28 @@ class Ledger:
         return client
 
     @property
-    def _prefix(self) -> str:
+    def _storage(self) -> str:
         return str(ensure_conf(self._app).key_prefix)
 
+    @property
+    def _prefix(self) -> str:
+        return self._prefix_of(self._worker) if self._worker else self._storage
+
+    def _prefix_of(self, worker: str) -> str:
+        return f"{self._storage}worker:{worker}:"
+
+    @property
+    def _lifetime(self) -> int:
+        return _milliseconds(WORKER_REMEMBERED) if self._worker else 0
+
     def _run(self, verb: str, *arguments: str | float) -> Any:
-        return run(self._client, verb, self._prefix, *arguments)
+        return run(self._client, verb, (self._prefix, self._storage), *arguments)
 
-    # -- for beats
+    # -- for whoever leads: a beat, or the worker whose schedule it is
 
-    def lead(self, token: str, lease: float) -> bool:
-        """Take the lead, or keep it; False while another beat leads. `lease` is in seconds."""
-        return bool(self._run("lead", token, _milliseconds(lease)))
+    def lead(self, token: str, lease: float, *, by_force: bool = False) -> bool:
+        """Take the lead, or keep it; False while another has it. `lease` is in seconds."""
+        return bool(self._run("lead", token, _milliseconds(lease), int(by_force)))
 
     def leave(self, token: str) -> None:
         """Give the lead up."""
@@ -99,13 +119,14 @@ class Ledger:
         wanted = {entry.name: entry for entry in entries}
         removed = sorted(set(self._client.smembers(f"{self._prefix}:statics")) - wanted.keys())
         changes = [("remove", names) for names in _batches(removed)]
-        changes += [("install", _arguments(batch)) for batch in _batches(list(wanted.values()))]
+        batches = _batches(list(wanted.values()))
+        changes += [("install", [self._lifetime, *_arguments(batch)]) for batch in batches]
         return all(self._run(verb, token, _milliseconds(lease), *arguments) for verb, arguments in changes)
 
     def tick(self, token: str, lease: float, most: int, sent: Iterable[tuple[str, Tick, str]]) -> Pass | None:
         """Settle what was sent, as (name, tick, redbeat's meta), and claim what is due; None when the lead is lost."""
         settled = [part for name, tick, meta in sent for part in (name, str(tick), meta)]
-        answer = self._run("tick", token, _milliseconds(lease), most, *settled)
+        answer = self._run("tick", token, _milliseconds(lease), self._lifetime, self._worker, most, *settled)
         if not answer:
             return None
         now, next_due, unsent, strangers = answer
@@ -135,22 +156,39 @@ class Ledger:
     # -- for operators
 
     def pause(self, name: str) -> None:
-        """Let no tick of a task be claimed until it is resumed; survives beats and releases."""
-        self._client.hset(self._prefix + name, "paused", "1")
+        """Let no tick of a task be claimed in any schedule until it is resumed; survives beats and releases."""
+        self._client.sadd(f"{self._storage}:paused", name)
 
     def resume(self, name: str) -> None:
         """Claim the ticks of a task again, from its next boundary on."""
-        self._client.hdel(self._prefix + name, "paused")
+        self._client.srem(f"{self._storage}:paused", name)
+
+    def forget_pauses(self, declared: Iterable[str]) -> None:
+        """Forget the pauses of tasks that nobody declares any more."""
+        if gone := self._paused() - set(declared):
+            self._client.srem(f"{self._storage}:paused", *gone)
+
+    def _paused(self) -> set[str]:
+        return set(map(str, self._client.smembers(f"{self._storage}:paused")))
+
+    def workers(self, *, alive: bool = True) -> list[str]:
+        """The workers that lead schedules of their own now, sorted; or all that did within the last hour."""
+        names = sorted(map(str, self._client.zrange(f"{self._storage}:workers", 0, -1)))
+        if not alive:
+            return names
+        leads = self._client.mget([f"{self._prefix_of(name)}:lock" for name in names]) if names else []
+        return [name for name, token in zip(names, leads, strict=True) if token]
 
     def records(self, names: Sequence[str]) -> list[Record]:
-        """What is known of these tasks, in the same order."""
+        """What is known of these tasks in this schedule, in the same order."""
+        paused = self._paused()
         with self._client.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hgetall(self._prefix + name)
                 pipe.zscore(f"{self._prefix}:schedule", self._prefix + name)
             answers = pipe.execute()
         found = zip(names, answers[::2], answers[1::2], strict=True)
-        return [Record.read(name, fields, due) for name, fields, due in found]
+        return [Record.read(name, fields, due, paused=name in paused) for name, fields, due in found]
 
 
 def _milliseconds(seconds: float) -> int:
@@ -168,6 +206,6 @@ def _arguments(entries: Iterable[Entry]) -> list[str | float]:
         for part in (
             entry.name, entry.definition, entry.meta,
             round(entry.spacing * MICROSECONDS), entry.jitter, entry.misfire,
-            round(entry.phase * MICROSECONDS), int(entry.at_once),
+            round(entry.phase * MICROSECONDS), entry.at_once,
         )
     ]  # fmt: skip

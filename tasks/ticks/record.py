@@ -31,7 +31,7 @@ class Record:
     overlapped: int
 
     @classmethod
-    def read(cls, name: str, fields: Mapping[str, str], due: float | None) -> Self:
+    def read(cls, name: str, fields: Mapping[str, str], due: float | None, *, paused: bool) -> Self:
         """Read a record from the fields of its hash and its score."""
 
         def seconds(field: str) -> float | None:
@@ -46,7 +46,7 @@ class Record:
             duration=seconds("duration"),
             lag=seconds("lag"),
             last_error=fields.get("error") or None,
-            paused="paused" in fields,
+            paused=paused,
             runs=int(fields.get("runs", 0)),
             failures=int(fields.get("failures", 0)),
             missed=int(fields.get("missed", 0)),

@@ -16,10 +16,13 @@ def _script(verb: str) -> tuple[str, str]:
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def run(client: Redis, verb: str, prefix: str, *arguments: str | float) -> Any:
-    """Run the script of a verb: one round trip, two the first time a server sees it."""
+def run(client: Redis, verb: str, prefixes: tuple[str, str], *arguments: str | float) -> Any:
+    """Run the script of a verb on the schedule and the storage of these prefixes.
+
+    One round trip, two the first time a server sees the script.
+    """
     text, digest = _script(verb)
     try:
-        return client.evalsha(digest, 1, prefix, *arguments)
+        return client.evalsha(digest, 2, *prefixes, *arguments)
     except NoScriptError:
-        return client.eval(text, 1, prefix, *arguments)
+        return client.eval(text, 2, *prefixes, *arguments)

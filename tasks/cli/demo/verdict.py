@@ -10,7 +10,6 @@ from rich.table import Table
 from tasks.app import app
 from tasks.cli.demo.watch import EventListener, Sent
 from tasks.drivers import DriverError, PowerState, node_drivers, subcloud_drivers
-from tasks.drivers.sql import database_digest
 from tasks.inventory import Node, Subcloud, nodes, subclouds
 
 
@@ -35,8 +34,7 @@ def reach() -> Verdict:
         all_nodes, all_subclouds = nodes.list_(session), subclouds.list_(session)
     with ThreadPoolExecutor(8) as pool:
         nodes_wrong = [text for text in pool.map(_what_is_wrong_with_node, all_nodes) if text]
-    digest = database_digest(app.settings.identity_url)
-    subclouds_wrong = [text for subcloud in all_subclouds if (text := _what_is_wrong_with_subcloud(subcloud, digest))]
+    subclouds_wrong = [text for subcloud in all_subclouds if (text := _what_is_wrong_with_subcloud(subcloud))]
     return Verdict(len(all_nodes), nodes_wrong, len(all_subclouds), subclouds_wrong)
 
 
@@ -49,11 +47,11 @@ def _what_is_wrong_with_node(node: Node) -> str | None:
     return None if state is PowerState.ON else f"the BMC of {node.name} says {state}"
 
 
-def _what_is_wrong_with_subcloud(subcloud: Subcloud, expected: dict[str, str]) -> str | None:
+def _what_is_wrong_with_subcloud(subcloud: Subcloud) -> str | None:
     make = subcloud_drivers.load(subcloud.driver)
     try:
-        with make(subcloud.name, subcloud.driver_info, app.settings.identity_url, app.runtime.credentials) as driver:
-            digest = driver.digest()
+        with make(subcloud.name, subcloud.driver_info, app.runtime.centre, app.runtime.credentials) as driver:
+            digest, expected = driver.digest(), driver.central_digest(app.runtime.centre)
     except DriverError as error:
         return str(error)
     differing = sorted(table for table, value in expected.items() if digest.get(table) != value)

@@ -1,6 +1,7 @@
 -- Lets a run begin, under the lock of its task: a tick begins once, and covers every tick claimed before it began.
 --
--- KEYS[1]  redbeat's key prefix
+-- KEYS[1]  the schedule's prefix
+-- KEYS[2]  redbeat's key prefix
 -- ARGV     name, id of the run, slot and due time of its tick ('' for a run by hand), what to record of a run that
 --          never ended: its worker died, or it was killed
 -- Returns  1 when the run may go on, 0 when another run covered its tick

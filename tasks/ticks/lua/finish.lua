@@ -1,6 +1,7 @@
 -- Records how a run ended; one that another run has followed since changes nothing.
 --
--- KEYS[1]  redbeat's key prefix
+-- KEYS[1]  the schedule's prefix
+-- KEYS[2]  redbeat's key prefix
 -- ARGV     name, id of the run, its error ('' = none)
 -- Returns  1 when it was recorded, 0 otherwise
 -- Cost     O(1)

@@ -1,6 +1,7 @@
 -- Gives the lead up; a beat that does not lead changes nothing.
 --
--- KEYS[1]  redbeat's key prefix
+-- KEYS[1]  the schedule's prefix
+-- KEYS[2]  redbeat's key prefix
 -- ARGV     token
 -- Returns  1 when the asker led, 0 otherwise
 -- Cost     O(1)

@@ -1,6 +1,7 @@
 -- Removes entries that are no longer declared, with all that is known of them.
 --
--- KEYS[1]  redbeat's key prefix
+-- KEYS[1]  the schedule's prefix
+-- KEYS[2]  redbeat's key prefix
 -- ARGV     token, lease in milliseconds; then the names
 -- Returns  1, or 0 when the asker no longer leads
 -- Cost     O(log N) an entry

@@ -1,6 +1,7 @@
 -- Counts a tick that came while the run before it was alive: it needs not begin any more.
 --
--- KEYS[1]  redbeat's key prefix
+-- KEYS[1]  the schedule's prefix
+-- KEYS[2]  redbeat's key prefix
 -- ARGV     name, slot
 -- Returns  1, or 0 when nothing is known of the task
 -- Cost     O(1)
