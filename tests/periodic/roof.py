@@ -3,7 +3,7 @@
 import json
 import os
 
-from redis import Redis
+from redbeat.schedulers import get_redis
 
 from tasks.app import app
 from tasks.periodic import TICK_HEADER, periodic_task
@@ -19,10 +19,10 @@ def metronome() -> None:
     """Write down which tick runs, and when, by the server's clock."""
     request = app.current_task.request
     tick = Tick.parse(request.headers[TICK_HEADER])
-    with Redis.from_url(app.settings.broker_url) as client:
-        seconds, microseconds = client.time()
-        entry = {"slot": tick.slot, "due": tick.due, "at": seconds + microseconds / 1e6}
-        client.rpush("journal", json.dumps(entry))
+    client = get_redis(app)
+    seconds, microseconds = client.time()
+    entry = {"slot": tick.slot, "due": tick.due, "at": seconds + microseconds / 1e6}
+    client.rpush("journal", json.dumps(entry))
 
 
 @periodic_task(spacing=3, name="saboteur")

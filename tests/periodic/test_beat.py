@@ -10,7 +10,7 @@ from celery.schedules import schedule
 from redbeat import RedBeatSchedulerEntry
 
 from tasks import app
-from tasks.beat import Budget
+from tasks.timekeeper import Budget
 from tests.periodic.lab import Lab
 
 SCHEDULE = "redbeat::schedule"
@@ -20,10 +20,11 @@ def test_beat_installs_the_tasks_of_the_system_and_runs_at_once_only_what_asks_f
     # When a beat leads
     system.passes(system.beat())
 
-    # Then one task of the system has been sent, and the next run of each is at most a spacing away
+    # Then one task of the system has been sent, and its next run is at most a spacing away; what workers do on their
+    # own is none of beat's business
     assert system.sent() == ["beat_schedule.dispatch_initial_syncs"]
-    for name, spacing in (("dispatch_initial_syncs", 10), ("sync_power_states", 60)):
-        assert 0 < system.record(f"beat_schedule.{name}").next_due - time.time() <= spacing * 1.05
+    assert 0 < system.record("beat_schedule.dispatch_initial_syncs").next_due - time.time() <= 10.5
+    assert system.record("beat_schedule.sync_power_states").next_due is None
 
 
 def test_a_beat_that_stands_by_changes_nothing(lab: Lab) -> None:
@@ -91,7 +92,7 @@ def test_a_tick_is_sent_once_by_however_many_beats(lab: Lab) -> None:
     lab.declare("tidy", run_immediately=True)
     dead, second = lab.beat(), lab.beat()
     lab.passes(dead, 2)
-    dead._leads = False
+    dead.timekeeper.leads = False
 
     # When another beat takes over
     lab.client.delete("redbeat::lock")
@@ -165,7 +166,7 @@ def test_a_server_whose_clock_was_set_back_does_not_stop_the_schedule(lab: Lab) 
     leader = lab.beat()
     lab.passes(leader)
     lab.make_due("tidy", ago=-3600)
-    leader._server_time += 3600
+    leader.timekeeper._server_time += 3600
 
     # When it looks again
     lab.passes(leader, 1)

@@ -30,7 +30,7 @@ def test_the_next_tick_is_the_first_boundary_to_come(
 
     # When it is claimed
     before = time.time()
-    found = lab.ledger.tick(leader._token, 10, 5, [])
+    found = lab.ledger.tick(leader.timekeeper.token, 10, 5, [])
     after = time.time()
 
     # Then it is claimed at most once, whatever was missed, and is due at the first boundary to come, within its jitter

@@ -27,6 +27,10 @@ NAN, INFINITE = float("nan"), float("inf")
         ({"timeout": 0}, "timeout above 0 s"),
         ({"overlap": "allow"}, "overlap 'forbid' or 'queue'"),
         ({"misfire": "all"}, "misfire 'skip' or 'once'"),
+        ({"scope": "host"}, "scope of 'cluster', 'each_worker', 'partitioned', not 'host'"),
+        ({"scope": "partitioned"}, "scope='partitioned' and of= together"),
+        ({"of": list}, "scope='partitioned' and of= together"),
+        ({"scope": "partitioned", "of": ["node-1"]}, "of= a callable that returns the set"),
         ({"enabled": "no"}, "enabled True, False or a callable"),
         ({"ticks_between_runs": 3}, "unknown option ticks_between_runs; say spacing="),
         ({"spaceing": 3}, "unknown option spaceing.*spacing"),
@@ -66,6 +70,18 @@ def test_calling_a_task_raises_what_its_body_raises(lab: Lab) -> None:
         lab.declare(body=fail)()
 
 
+def test_a_task_with_a_set_gets_all_of_it_when_it_is_called(lab: Lab) -> None:
+    given = []
+
+    def survey(share: list[str]) -> None:
+        given.append(share)
+
+    lab.declare("survey", body=survey, scope="partitioned", of=lambda: iter(["node-1", "node-2"]))
+    app.tasks["survey"]()
+    app.tasks["survey"](["node-3"])
+    assert given == [["node-1", "node-2"], ["node-3"]]
+
+
 def test_the_same_function_declared_again_replaces_what_was_declared(lab: Lab) -> None:
     def tidy() -> None:
         """Declared twice, as a reloaded or an overriding module does."""
@@ -103,7 +119,7 @@ def test_a_task_that_is_not_wanted_is_skipped_with_the_reason(
     lab.declare("tidy", **options)
 
     # When a beat starts to lead, then it says so, and has no entry
-    with caplog.at_level(logging.INFO, "tasks.beat"):
+    with caplog.at_level(logging.INFO, "tasks.timekeeper"):
         lab.beat().tick()
     assert f"Skipping periodic task tidy because {reason}" in caplog.messages
     assert lab.record().next_due is None

@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[2]
 class Command:
     """A command of the ``fleetring`` family that runs in a folder of its own."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
         self.folder = folder
         self.output = folder / "output.txt"
         with self.output.open("wb") as output:
             self.popen = subprocess.Popen(
                 [str(Path(sys.executable).with_name("fleetring")), *arguments],
                 cwd=folder,
-                env=environment(),
+                env={**environment(), **settings},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -11,8 +11,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
     """Starts commands, and ends those that a failed test leaves."""
     started: list[Command] = []
 
-    def run(*arguments: str) -> Command:
-        started.append(Command(tmp_path, *arguments))
+    def run(*arguments: str, **settings: str) -> Command:
+        started.append(Command(tmp_path, *arguments, **settings))
         return started[-1]
 
     yield run

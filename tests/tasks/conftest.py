@@ -1,15 +1,20 @@
 """A fleet of fake machines and subclouds: real broker, real database, real locks."""
 
+import importlib.util
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import insert
 
 from tasks import app, settings
@@ -22,12 +27,12 @@ class Fleet:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def add_node(self, name: str, **driver_info: Any) -> Node:
+    def add_node(self, name: str, driver: str = "fake", **driver_info: Any) -> Node:
         """Put a fake node into the inventory; its state is seen by every process."""
         info = {"state_dir": str(self.folder / "state"), **driver_info}
         uuid = f"00000000-0000-4000-8000-{int.from_bytes(name.encode()) % 10**12:012d}"
         with app.runtime.database.session() as session:
-            session.execute(insert(Node).values(name=name, uuid=uuid, driver="fake", driver_info=info))
+            session.execute(insert(Node).values(name=name, uuid=uuid, driver=driver, driver_info=info))
         return self.node(name)
 
     def node(self, name: str) -> Node:
@@ -91,3 +96,82 @@ def queued(valkey_url: str) -> Callable[[], dict[str, int]]:
         return {name: depth for name, depth in depths.items() if depth}
 
     return count
+
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def actions(valkey: str) -> ModuleType:
+    """Actions that the tests and their workers know."""
+    specification = importlib.util.spec_from_file_location("handed_actions", HERE / "handed_actions.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+class Floor:
+    """A fleet of two nodes, a journal that actions write, and workers."""
+
+    def __init__(self, fleet: Fleet, url: str) -> None:
+        self.fleet = fleet
+        self.broker = redis.Redis.from_url(url, decode_responses=True)
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def journal(self, event: str) -> list[dict[str, Any]]:
+        return [told for told in map(json.loads, self.broker.lrange("journal", 0, -1)) if told["event"] == event]
+
+    def begun(self, count: int = 1) -> dict[str, Any]:
+        """Wait until so many actions began; the last of them."""
+        return self.until(lambda: self.journal("began")[count - 1 : count])[0]
+
+    def open_door(self, name: str) -> None:
+        self.broker.rpush(f"door:{name}", "open")
+
+    def is_free(self, name: str = "node-1") -> bool:
+        return not app.runtime.locks.holders(f"node:{name}")
+
+    def start_worker(self, *arguments: str, actions: bool = True) -> "subprocess.Popen[bytes]":
+        name = f"w{len(self.workers)}@test"
+        command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", "actions", "-n", name, *arguments]
+        with (self.fleet.folder / f"{name}.log").open("wb") as log:
+            self.workers.append(
+                subprocess.Popen(
+                    [*command, "--without-gossip", "--without-mingle", *(["-I", "handed_actions"] if actions else [])],
+                    stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": f"{HERE.parents[1]}:{HERE}"},
+                    start_new_session=True,
+                )
+            )  # fmt: skip
+        return self.workers[-1]
+
+    @staticmethod
+    def kill(worker: "subprocess.Popen[bytes]") -> None:
+        if worker.poll() is None:
+            os.killpg(worker.pid, 9)
+        worker.wait()
+
+    @staticmethod
+    def until(condition: Callable[[], Any], timeout: float = 30.0) -> Any:
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if value := condition():
+                return value
+            time.sleep(0.02)
+        pytest.fail(f"not within {timeout} s")
+
+
+@pytest.fixture
+def floor(fleet: Fleet, valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Floor]:
+    """Two nodes, short leases, and real workers that are killed at the end."""
+    monkeypatch.setenv("FLEETRING_LOCK_LEASE", "2")
+    monkeypatch.setenv("FLEETRING_BMC_LOCK_DELAY", "0.2")
+    settings.current.cache_clear()
+    fleet.add_node("node-1")
+    fleet.add_node("node-2")
+    floor = Floor(fleet, valkey_url)
+    yield floor
+    for worker in floor.workers:
+        floor.kill(worker)
+    floor.broker.close()

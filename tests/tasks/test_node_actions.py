@@ -5,13 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from celery import chain, group
 from redis import Redis
 
 from locking import LockLost, LockMode, ResourceLocked
-from tasks import ActionTask, Priority, app, node_action, task_manager
+from tasks import ActionTask, Priority, app, node_action, pool, task_manager
 from tasks.drivers import DriverError
-from tasks.errors import InvalidArguments, InvalidPriority, NoNodesGiven
-from tasks.inventory import UnknownNode
+from tasks.errors import InvalidArguments, InvalidPriority, InvalidResult, NoNodesGiven
+from tasks.inventory import ConcurrentChange, UnknownNode
 from tasks.node_actions import inspect, reboot, set_boot_device, set_power_state, sync_power_state
 
 
@@ -28,6 +29,12 @@ def write_after_losing(task: ActionTask) -> None:
 def fail(task: ActionTask) -> None:
     """Fail with an error that is nobody's fault."""
     raise RuntimeError("the firmware image is torn")
+
+
+@node_action(name="tests.answer_with_an_object")
+def answer_with_an_object(task: ActionTask) -> object:
+    """Return what nobody can write down."""
+    return {"answer": object()}
 
 
 def run(action: Any, *args: Any, **kwargs: Any) -> Any:
@@ -96,16 +103,22 @@ def test_shared_actions_run_beside_one_another_but_not_beside_an_exclusive_one(
         run(inspect, "node-1")
 
 
-def test_two_shared_holders_may_both_write_what_they_found(fleet: Any) -> None:
-    # Given a shared holder
+def test_a_sharer_does_not_write_over_what_another_sharer_found_before_it_has_seen_it(fleet: Any) -> None:
+    # Given a shared holder, and a later sharer that writes first
     fleet.add_node("node-1")
     with task_manager.acquire("node-1", shared=True) as early:
-        # When a later sharer writes first
         run(inspect, "node-1")
 
-        # Then the earlier one may still write: no exclusive holder came between
+        # When the earlier one writes the same column, then it is told to look again
+        with pytest.raises(ConcurrentChange, match=r"node node-1: properties changed .* reload\(\)"):
+            early.save(early.node, properties={"seen": "by the earlier"})
+
+        # When it has looked, or when what it writes owes nothing to the row, then it may
+        early.reload()
         early.save(early.node, properties={"seen": "by the earlier"})
-    assert fleet.node("node-1").properties == {"seen": "by the earlier"}
+        run(inspect, "node-1")
+        early.overwrite(early.node, properties={"seen": "again"})
+    assert fleet.node("node-1").properties == {"seen": "again"}
 
 
 def test_an_unknown_node_is_named_and_nothing_stays_locked(fleet: Any) -> None:
@@ -162,6 +175,12 @@ def test_power_sync_records_what_the_machine_says_and_skips_busy_nodes(fleet: An
         (reboot.apply_async, NoNodesGiven, "was given no node"),
         (lambda: reboot.delay([]), NoNodesGiven, "was given no node"),
         (lambda: reboot.delay([7]), InvalidArguments, r"names or UUIDs of nodes first, got \[7\]"),
+        (lambda: pool.add(reboot.s("node-1", "now")), InvalidArguments, "too many positional arguments"),
+        (lambda: pool.add_many([reboot.s("node-1"), reboot.s([])]), NoNodesGiven, "was given no node"),
+        (lambda: group(reboot.s("node-1", "now")).delay(), InvalidArguments, "too many positional arguments"),
+        (chain(reboot.si("node-1"), set_power_state.si("node-1")), InvalidArguments, "missing.*'target'"),
+        (chain(reboot.si("node-1"), set_power_state.s(), reboot.s()), InvalidArguments, "missing.*'target'"),
+        (chain(reboot.si("node-1"), reboot.si([])), NoNodesGiven, "was given no node"),
         (lambda: reboot.apply_async(["node-1"], priority="high"), InvalidPriority, "'high', which is not an integer"),
         (lambda: reboot.apply_async(["node-1"], priority=True), InvalidPriority, "not an integer"),
     ],
@@ -171,6 +190,15 @@ def test_what_cannot_work_is_refused_where_it_is_sent(
 ) -> None:
     with pytest.raises(error, match=explanation):
         send()
+    assert pool.list_() == []
+
+
+def test_a_result_that_json_cannot_hold_is_a_named_error_of_the_action_and_the_node_is_free(fleet: Any) -> None:
+    fleet.add_node("node-1")
+    with pytest.raises(InvalidResult, match=r"tests\.answer_with_an_object did its work, but .*object"):
+        run(answer_with_an_object, "node-1")
+    assert "returned what JSON can't hold" in fleet.node("node-1").last_error
+    assert app.runtime.locks.list() == ()
 
 
 def test_a_broker_that_does_not_answer_is_named_with_what_to_do(fleet: Any) -> None:

