@@ -10,8 +10,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,13 @@ def enqueue_and_drain(url: str, client: Any, fleetring: bool, count: int) -> tup
     return sent, rest / (ended - started)
 
 
+def fill(queues: Queues, tasks: Iterable[NewTask]) -> None:
+    """Add any number of tasks."""
+    rest = iter(tasks)
+    while some := list(islice(rest, 5000)):
+        queues.add(some)
+
+
 def urgent_latency(url: str, client: Any, backlog: int, samples: int) -> float:
     """Return the 99th percentile, in seconds, of an urgent task's way to its start, `backlog` others waiting."""
     client.flushdb()
@@ -135,7 +143,7 @@ def urgent_latency(url: str, client: Any, backlog: int, samples: int) -> float:
     payload = client.hget(TASKS_KEY, model.id).decode().partition("\n")[2]
     queues = Queues(app.connection_for_write())
     ids = (f"{i:036d}" for i in range(backlog))
-    queues.publish(NewTask("actions", one, payload.replace(model.id, one), priority=10) for one in ids)
+    fill(queues, (NewTask("actions", one, payload.replace(model.id, one), priority=10) for one in ids))
     latencies = []
     with worker(url, True):
         time.sleep(2)
@@ -176,12 +184,12 @@ def recovery(url: str, client: Any, samples: int) -> float:
 
 
 def many(url: str, client: Any, count: int) -> float:
-    """Return tasks per second published by one call of `Queues.publish`."""
+    """Return tasks per second added by one call of `Queues.add`."""
     client.flushdb()
     queues = Queues(make_app(True, url).connection_for_write())
     batch = [NewTask("actions", f"{i:036d}", "x" * 500) for i in range(count)]
     started = time.monotonic()
-    queues.publish(batch, unique=False)
+    queues.add(batch)
     rate = count / (time.monotonic() - started)
     queues.close()
     return rate
@@ -192,7 +200,7 @@ def bytes_beyond_payload(url: str, client: Any, count: int) -> float:
     client.execute_command("FLUSHDB", "SYNC")
     before = client.info("memory")["used_memory"]
     queues = Queues(make_app(True, url).connection_for_write())
-    queues.publish((NewTask("actions", f"{i:036d}", "x" * 800) for i in range(count)), unique=False)
+    fill(queues, (NewTask("actions", f"{i:036d}", "x" * 800) for i in range(count)))
     queues.close()
     used: int = client.info("memory")["used_memory"] - before
     return used / count - 800
@@ -202,7 +210,7 @@ def change_priority(url: str, client: Any, backlog: int) -> float:
     """Return the median seconds of one change of priority among `backlog` tasks."""
     client.flushdb()
     queues = Queues(make_app(True, url).connection_for_write())
-    queues.publish((NewTask("actions", f"t{i}", "{}", priority=i % 7) for i in range(backlog)), unique=False)
+    fill(queues, (NewTask("actions", f"t{i}", "{}", priority=i % 7) for i in range(backlog)))
     times = []
     for i in range(200):
         started = time.perf_counter()
