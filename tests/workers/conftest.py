@@ -58,6 +58,9 @@ class Processes:
         self._started: list[Process] = []
 
     def start(self, name: str, *arguments: str, **environment: str) -> Process:
+        for process in self._started:
+            if process.name == name and process.process.poll() is None:  # of a run of the test that failed
+                process.end(signal.SIGKILL)
         self._started.append(Process(name, self.folder, *arguments, **environment))
         return self._started[-1]
 
