@@ -43,7 +43,7 @@ def broker(valkey_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
     settings.current.cache_clear()
 
 
-def wait_until(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
+def wait_until(condition: Callable[[], Any], timeout: float = 60.0) -> Any:
     """Return the first true value of `condition`; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

@@ -57,8 +57,8 @@ def test_a_deferred_task_goes_behind_its_peers_and_burns_no_retry(
     start_worker("--concurrency", "1")
 
     # Then it runs again behind those of its priority, under its own id, with the same arguments
-    assert first.get(timeout=20) == "deferred"
-    assert urgent.get(timeout=20) == "lowered"
+    assert first.get(timeout=60) == "deferred"
+    assert urgent.get(timeout=60) == "lowered"
     ran = journal("ran")
     assert [entry["text"] for entry in ran] == ["lowered", "deferred", "a", "b", "c", "deferred", "lowered"]
     assert {entry["id"] for entry in ran if entry["text"] == "deferred"} == {"mine"}
@@ -70,7 +70,7 @@ def test_a_deferred_task_goes_behind_its_peers_and_burns_no_retry(
     # G-25: a priority that is none fails the task, not the worker
     with pytest.raises(Exception, match="'soon', which is not an integer"):
         pool.add(work.defer_wrongly.s()).get(timeout=10)
-    assert pool.add(work.note.s("alive")).get(timeout=10) == "alive"
+    assert pool.add(work.note.s("alive")).get(timeout=60) == "alive"
 
     # G-24: alone in its queue, a task that is deferred without a delay does not spin
     spinning = pool.add(work.spin.s())
@@ -95,7 +95,7 @@ def test_a_running_task_tells_its_name_and_progress_and_hears_that_its_worker_sh
                 own.drain_events(timeout=0.2)
 
             # When a task tells what it does, then monitors hear it, and the state shows it
-            pool.add(work.describe.s()).get(timeout=10)
+            pool.add(work.describe.s()).get(timeout=60)
             while len(seen) < 2:
                 own.drain_events(timeout=5)
     named, progress = seen
@@ -103,11 +103,11 @@ def test_a_running_task_tells_its_name_and_progress_and_hears_that_its_worker_sh
     assert (progress["done"], progress["total"], progress["message"]) == (3, 10, "erasing")
     assert journal("progress")[0]["state"] == "PROGRESS"
     assert "/slot 4]" in worker.output
-    assert "slot 4" not in pool.add(work.whisper.s(None)).get(timeout=10)
+    assert "slot 4" not in pool.add(work.whisper.s(None)).get(timeout=60)
 
     # When the worker shuts down, then a running task hears it, ends, and its result is kept (G-35)
     obeying = pool.add(work.obey.s())
     wait_until(lambda: journal("began"))
     worker.terminate()
-    assert obeying.get(timeout=10) == "ended early"
+    assert obeying.get(timeout=60) == "ended early"
     worker.process.wait(20)

@@ -181,5 +181,5 @@ def test_running_and_deferred_tasks_and_their_children_are_waited_for(
 
     # And a task that waits for its own queue is told that it would wait for itself
     with pytest.raises(Exception, match="it runs from that queue"):
-        pool.add(work.quiesce_own_queue.s()).get(timeout=10)
+        pool.add(work.quiesce_own_queue.s()).get(timeout=60)
     assert threading.active_count() < 50

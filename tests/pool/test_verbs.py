@@ -78,7 +78,7 @@ def test_a_cancelled_task_never_runs_and_whoever_waits_for_it_is_told(work: Any,
     assert pool.list_() == []
     assert result.state == "REVOKED"
     with pytest.raises(TaskRevokedError, match="cancelled"):
-        result.get(timeout=5)
+        result.get(timeout=60)
     with pytest.raises(NoSuchTask):
         pool.cancel(result.id)
 
@@ -204,28 +204,28 @@ def test_running_tasks_are_seen_paused_around_and_cancelled(
     pool.pause("actions", "test")
     after = pool.add(work.note.s("after"))
     open_door("held")
-    held.get(timeout=10)
+    held.get(timeout=60)
     assert pool.stats().ready == 1
     pool.resume("actions", "test")
-    assert after.get(timeout=10) == "after"
+    assert after.get(timeout=60) == "after"
 
     # A cancelled running task is told, and ends in its own way
     obeying = pool.add(work.obey.s())
     wait_until(lambda: len(journal("began")) == 2)
     assert pool.cancel(obeying.id) == "running"
-    assert obeying.get(timeout=10) == "ended early"
+    assert obeying.get(timeout=60) == "ended early"
 
     # So is one whose queue is to have no slots (G-6, G-36)
     obeying = pool.add(work.obey.s())
     wait_until(lambda: len(journal("began")) == 3)
     pool.resize("actions", 0)
-    assert obeying.get(timeout=10) == "ended early"
+    assert obeying.get(timeout=60) == "ended early"
     pool.resize("actions", None)
 
     # G-26: whatever a task does, the worker lives on, and the error reaches whoever waits
     with pytest.raises(RuntimeError, match="last word"):
-        pool.add(work.fail.s()).get(timeout=10)
-    assert pool.add(work.note.s("alive")).get(timeout=10) == "alive"
+        pool.add(work.fail.s()).get(timeout=60)
+    assert pool.add(work.note.s("alive")).get(timeout=60) == "alive"
     assert worker.process.poll() is None
 
 
@@ -245,7 +245,7 @@ def test_a_cancelled_task_whose_worker_died_does_not_run_again(
 
     # Then the task ends as revoked, without a second run
     with pytest.raises(TaskRevokedError):
-        result.get(timeout=20)
+        result.get(timeout=60)
     assert len(journal("began")) == 1
     wait_until(lambda: pool.list_() == [])
 
@@ -270,7 +270,7 @@ def test_dead_letters_tell_why_and_can_be_retried_or_dropped(work: Any, start_wo
     pool.drop_dead("two")
     assert [letter.id for letter in pool.dead_letters(None)] == ["one"]
     with pytest.raises(TaskRevokedError, match="dropped as a dead letter: Reject"):
-        results[1].get(timeout=5)
+        results[1].get(timeout=60)
     for verb in (pool.retry_dead, pool.drop_dead):
         with pytest.raises(NoSuchTask, match="Dead letter 'two' was not found"):
             verb("two")

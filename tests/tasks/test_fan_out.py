@@ -58,12 +58,12 @@ def test_a_task_in_the_only_slot_runs_its_children_itself(floor: Any, actions: A
 
     # When a task there fans out, then it ends: it waits for nobody
     result = actions.probe_all.delay(NODES)
-    assert result.get(timeout=30) == {name: f"hello {name}" for name in NODES}
+    assert result.get(timeout=60) == {name: f"hello {name}" for name in NODES}
     assert {told["pid"] for told in floor.journal("probed")} == {floor.begun()["pid"]}
 
     # When a child fails, then the task fails, and its caller learns on which node, and why
     with pytest.raises(NodesFailed) as seen:
-        actions.probe_all.delay(NODES, bad="node-2").get(timeout=30)
+        actions.probe_all.delay(NODES, bad="node-2").get(timeout=60)
     assert seen.value.errors == {"node-2": "RuntimeError: node-2 is on fire"}
     floor.until(lambda: app.runtime.locks.list() == ())
 
@@ -82,7 +82,7 @@ def test_children_of_a_killed_task_do_nothing_more(floor: Any, actions: Any) -> 
     floor.open_door("a")
     for child in (begun, late):
         with pytest.raises(LockLost, match="whoever lent it no longer holds"):
-            child.get(timeout=30)
+            child.get(timeout=60)
     assert len(floor.journal("probed")) == 1
     assert floor.fleet.node("node-1").boot_device is None
 

@@ -36,18 +36,18 @@ def test_the_lock_follows_the_work_into_the_worker_and_is_free_when_the_work_is_
 
     # When it ends, then the nodes are free
     floor.open_door("a")
-    assert result.get(timeout=30) == "done"
+    assert result.get(timeout=60) == "done"
     floor.until(floor.is_free)
 
     # When an action fails, or is deferred, then they are, too; a second run has a lock of its own
     with task_manager.acquire("node-1") as task:
         failing = task.spawn_after(actions.fail.s("node-1"))
     with pytest.raises(RuntimeError, match="torn"):
-        failing.get(timeout=30)
+        failing.get(timeout=60)
     floor.until(floor.is_free)
     with task_manager.acquire("node-1") as task:
         deferred = task.spawn_after(actions.defer_once.s("node-1"))
-    deferred.get(timeout=30)
+    deferred.get(timeout=60)
     first, second = [told["fence"] for told in floor.journal("began")[-2:]]
     assert first < second
     floor.until(floor.is_free)
@@ -55,7 +55,7 @@ def test_the_lock_follows_the_work_into_the_worker_and_is_free_when_the_work_is_
     # When a shared action takes over an exclusive lock, then others may look, too
     with task_manager.acquire("node-1") as task:
         looking = task.spawn_after(actions.look.s("node-1"))
-    assert looking.get(timeout=30) == "seen"
+    assert looking.get(timeout=60) == "seen"
     assert floor.journal("began")[-1]["mode"] == "shared"
 
     # When an action hands over in turn, then the lock goes on with it
@@ -63,7 +63,7 @@ def test_the_lock_follows_the_work_into_the_worker_and_is_free_when_the_work_is_
     floor.until(lambda: floor.journal("ended")[1:])
     first, second = [told["fence"] for told in floor.journal("began")[-2:]]
     assert first == second
-    assert app.AsyncResult(passed.get(timeout=30)).get(timeout=30) == "done"
+    assert app.AsyncResult(passed.get(timeout=60)).get(timeout=30) == "done"
     floor.until(lambda: app.runtime.locks.list() == ())
 
 
@@ -84,7 +84,7 @@ def test_a_killed_worker_keeps_no_lock_that_it_took_over(floor: Any, actions: An
     second = floor.begun(2)
     assert second["fence"] > first["fence"]
     floor.open_door("a")
-    assert result.get(timeout=30) == "done"
+    assert result.get(timeout=60) == "done"
     floor.until(lambda: app.runtime.locks.list() == ())
 
 
@@ -104,7 +104,7 @@ def test_what_never_starts_leaves_the_nodes_free(floor: Any, actions: Any) -> No
     worker = floor.start_worker("-c", "1")
     floor.until(floor.is_free)
     with pytest.raises(TaskRevokedError):
-        expired.get(timeout=30)
+        expired.get(timeout=60)
 
     # ... one is revoked while it waits for a slot
     blocker = actions.work.delay("node-2", "b")
@@ -113,9 +113,9 @@ def test_what_never_starts_leaves_the_nodes_free(floor: Any, actions: Any) -> No
     app.control.revoke(revoked.id)
     time.sleep(0.2)  # a broadcast has no answer to wait for
     floor.open_door("b")
-    blocker.get(timeout=30)
+    blocker.get(timeout=60)
     with pytest.raises(TaskRevokedError):
-        revoked.get(timeout=30)
+        revoked.get(timeout=60)
     floor.until(floor.is_free)
     floor.kill(worker)
 
@@ -149,16 +149,16 @@ def test_a_forged_handle_is_worth_nothing_and_a_foreign_one_is_refused_and_freed
     # Given a message with a handle that nobody gave
     floor.start_worker()
     forged = actions.work.apply_async(["node-1"], headers={HEADER: "handed.guessed"})
-    assert forged.get(timeout=30) == "done"
+    assert forged.get(timeout=60) == "done"
     nonsense = actions.work.apply_async(["node-1"], headers={HEADER: 7})
-    assert nonsense.get(timeout=30) == "done"
+    assert nonsense.get(timeout=60) == "done"
 
     # When a message brings the lock of another node, or too weak a lock, then it fails by name, and nothing is locked
     for names, mode, reason in (("node-2", LockMode.EXCLUSIVE, "not on node-1"), ("node-1", LockMode.SHARED, "mode")):
         lock = app.runtime.locks.acquire(f"node:{names}", mode)
         foreign = actions.work.apply_async(["node-1"], headers={HEADER: lock.transfer()})
         with pytest.raises(Exception, match=reason) as seen:
-            foreign.get(timeout=30)
+            foreign.get(timeout=60)
         assert type(seen.value).__name__ == "InvalidHandOver"
         floor.until(lambda: app.runtime.locks.list() == ())
 

@@ -71,7 +71,7 @@ def other_applications() -> Iterator[None]:
     tasks.app._after_fork()
 
 
-def wait_until(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
+def wait_until(condition: Callable[[], Any], timeout: float = 60.0) -> Any:
     """Return the first true value of `condition`; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -117,7 +117,7 @@ class Worker:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def terminate(self, timeout: float = 20.0) -> None:
+    def terminate(self, timeout: float = 60.0) -> None:
         """End the worker as an operator would, tasks first."""
         self.signal(signal.SIGTERM)
         self.process.wait(timeout)

@@ -50,7 +50,7 @@ def test_two_applications_with_prefixes_share_a_database(
     task, stranger = one.send_task("add", args=[1, 2]), other.send_task("add", args=[3, 4])
 
     # Then only that one's runs, and each sees its own queue
-    assert task.get(timeout=5) == 3
+    assert task.get(timeout=60) == 3
     assert [waiting.id for waiting in Queues(other.connection_for_write()).tasks("actions")] == [stranger.id]
     assert not stranger.ready()
     assert all(b"fleetring" not in key or key.startswith((b"one:", b"other:")) for key in client.keys("*"))

@@ -58,7 +58,7 @@ def test_messages_that_cannot_become_tasks_are_dead_letters(
     worker = start_worker("-c1")
 
     # Then the good one ran, the bad ones are dead letters, and the worker neither ended nor reconnected
-    assert good.get(timeout=10) == 3
+    assert good.get(timeout=60) == 3
     wait_until(lambda: client.hlen("fleetring:q:actions:dead") == len(BAD_MESSAGES))
     wait_until(lambda: not client.exists("fleetring:q:actions:tasks"))
     assert "Connection to broker lost" not in worker.output
@@ -76,7 +76,7 @@ def test_a_payload_that_is_no_message_is_a_dead_letter(
 
     # Then it is a dead letter, and the worker goes on
     wait_until(lambda: client.hlen("fleetring:q:actions:dead") == 1)
-    assert app.send_task("add", args=[1, 2]).get(timeout=10) == 3
+    assert app.send_task("add", args=[1, 2]).get(timeout=60) == 3
 
 
 def test_wrong_arguments_are_the_callers_failure(app: Celery, client: redis.Redis, start_worker: Start) -> None:
@@ -88,7 +88,7 @@ def test_wrong_arguments_are_the_callers_failure(app: Celery, client: redis.Redi
 
     # Then the caller learns it, and no dead letter is left
     with pytest.raises(TypeError, match="positional arguments"):
-        task.get(timeout=10)
+        task.get(timeout=60)
     assert not client.exists("fleetring:q:actions:dead")
 
 
@@ -105,7 +105,7 @@ def test_a_message_of_a_stock_celery_producer_runs(
     start_worker("-c1", adopt_every=0.3)
 
     # Then they run
-    assert [task.get(timeout=10) for task in tasks] == [0, 2, 4]
+    assert [task.get(timeout=60) for task in tasks] == [0, 2, 4]
     assert not client.exists("actions")
 
 

@@ -45,7 +45,7 @@ def test_who_waits_and_who_watches_learn_of_a_dead_letter_and_a_retry_makes_it_p
 
     # When it has done so
     with pytest.raises(DeadLettered, match="SIGKILL"):
-        task.get(timeout=10)
+        task.get(timeout=60)
 
     # Then those who watch heard of it
     heard = wait_until(lambda: [event for event in events if event["uuid"] == task.id])
@@ -92,7 +92,7 @@ def test_a_dead_letter_whose_finder_died_before_it_told_of_it_is_told_by_another
 
     # Then the caller is told, once
     with pytest.raises(DeadLettered, match="it was rejected"):
-        task.get(timeout=20)
+        task.get(timeout=60)
     wait_until(lambda: not client.exists("fleetring:untold"))
 
 
@@ -107,7 +107,7 @@ def test_the_rest_of_a_chain_and_of_a_chord_fails_with_a_dead_letter(app: Celery
 
     # Then whoever waits for the end learns of it
     with pytest.raises(DeadLettered, match="SystemExit"):
-        last_of_chain.get(timeout=20)
+        last_of_chain.get(timeout=60)
     outcome = body_of_chord.get(timeout=20, propagate=False)
     assert isinstance(outcome, ChordError)
     assert "DeadLettered" in str(outcome)
@@ -125,8 +125,8 @@ def test_whatever_a_task_raises_its_caller_is_told_and_the_worker_goes_on(
 
     # Then the first is a dead letter that ran once, the second has failed, and the worker takes the next one
     with pytest.raises(DeadLettered, match="ended its process: SystemExit"):
-        ends.get(timeout=20)
+        ends.get(timeout=60)
     with pytest.raises(MemoryError):
-        lacks.get(timeout=20)
-    assert app.send_task("add", args=[1, 2]).get(timeout=20) == 3
+        lacks.get(timeout=60)
+    assert app.send_task("add", args=[1, 2]).get(timeout=60) == 3
     assert journal("started") == [ends.id, lacks.id]

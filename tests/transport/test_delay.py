@@ -35,8 +35,8 @@ def test_a_delayed_task_waits_in_the_broker_and_starts_when_due(
     assert app.control.inspect(timeout=1).scheduled() == {"w0@test": []}
 
     # And they start when they are due, not a heartbeat later
-    counted.get(timeout=10)
-    dated.get(timeout=10)
+    counted.get(timeout=60)
+    dated.get(timeout=60)
     assert 1.45 <= time.monotonic() - sent < 2.0
     assert sorted(journal()) == sorted([counted.id, dated.id])
 
@@ -67,7 +67,7 @@ def test_delays_survive_the_worker(app: Celery, start_worker: Start, journal: Ca
     start_worker("-c1")
 
     # Then the task runs once
-    task.get(timeout=10)
+    task.get(timeout=60)
     assert journal() == [task.id]
 
 
@@ -84,7 +84,7 @@ def test_an_expired_task_is_revoked_instead_of_run(
 
     # Then it records that the task is revoked
     with pytest.raises(TaskRevokedError):
-        task.get(timeout=10)
+        task.get(timeout=60)
     assert journal() == []
 
 

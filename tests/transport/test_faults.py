@@ -145,7 +145,7 @@ def test_a_task_that_kills_its_process_again_and_again_becomes_a_dead_letter(
 
     # When its caller waits for it
     with pytest.raises(DeadLettered) as failure:
-        task.get(timeout=20)
+        task.get(timeout=90)
 
     # Then it ran six times, and caller, dead letter and log tell the last worker and the reason
     letter = client.hget("fleetring:q:actions:dead", task.id).decode()
@@ -155,7 +155,7 @@ def test_a_task_that_kills_its_process_again_and_again_becomes_a_dead_letter(
         assert "returned too often, lastly: WorkerLostError: Worker exited prematurely: signal 9 (SIGKILL)" in told
 
     # And the worker goes on
-    assert app.send_task("add", args=[1, 2]).get(timeout=10) == 3
+    assert app.send_task("add", args=[1, 2]).get(timeout=60) == 3
 
 
 class Proxy:

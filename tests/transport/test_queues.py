@@ -197,7 +197,7 @@ def test_messages_can_be_fetched_one_by_one(app: Celery) -> None:
     task = app.send_task("add", args=[1, 2])
     with app.connection_for_read() as connection, connection.SimpleQueue("actions") as queue:
         # When it is fetched with kombu's simple interface
-        message = queue.get(timeout=3)
+        message = queue.get(timeout=60)
 
         # Then it is that task, and acknowledging it removes it
         assert message.headers["id"] == task.id
@@ -302,7 +302,7 @@ def test_a_task_that_parks_itself_gives_back_its_slot_and_keeps_its_arrival(
     assert queues.find(parked.id).arrival == arrival
     assert order(queues) == [parked.id, later.id]
     queues.resume("actions", "look")
-    assert parked.get(timeout=10) == "done"
+    assert parked.get(timeout=60) == "done"
     wait_until(lambda: queues.ids("actions") == [])
 
 
@@ -317,7 +317,7 @@ def test_a_task_that_is_unparked_before_it_is_parked_goes_back_at_once(
 
     # When it is unparked while it runs, then it doesn't stay parked
     assert queues.unpark(task.id) == []
-    assert task.get(timeout=10) == "done"
+    assert task.get(timeout=60) == "done"
 
 
 @pytest.mark.system

@@ -50,7 +50,7 @@ def test_the_list_tells_who_works_on_what(worker: Any, work: Any, wait_until: Ca
     table = run("list")
     assert "1/2" in table
     assert "nap" in table
-    task.get(timeout=30)
+    task.get(timeout=60)
 
 
 @pytest.mark.system
@@ -76,7 +76,7 @@ def test_a_drained_worker_takes_nothing_until_it_is_resumed_not_even_after_a_res
 
     # When it is resumed, then it goes on
     assert "worker one@x is running" in run("resume", "one@x", "--wait", "30")
-    waiting.get(timeout=30)
+    waiting.get(timeout=60)
 
 
 @pytest.mark.system

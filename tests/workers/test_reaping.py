@@ -56,7 +56,7 @@ def test_the_locks_of_a_dead_process_of_a_pool_are_freed_at_once(
     wait_until(lambda: not app.runtime.locks.holders("child") or len(holds("child")) > 1, 10)
     wait_until(lambda: len(holds("child")) > 1)
     assert holds("child")[1][2] > first
-    task.get(timeout=30)
+    task.get(timeout=60)
 
 
 @pytest.mark.system
@@ -83,7 +83,7 @@ def test_the_locks_of_a_killed_worker_are_freed_with_its_tasks(
     # Then it runs in the other one as soon as the worker's lease of 3 s has ended; the lock's would last for 30 s
     wait_until(lambda: len(holds("killed")) > 1, 25)
     assert holds("killed")[1][2] > first
-    task.get(timeout=30)
+    task.get(timeout=60)
     pair[name] = workers.start(name, *OF_ACTIONS, **HASTY)
     wait_until(lambda: pair[name].output.count("ready.") == 2)
 

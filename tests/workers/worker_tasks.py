@@ -21,7 +21,7 @@ def nap(seconds: float, polite: bool = False) -> int:
     while time.monotonic() < end:
         time.sleep(0.05)
         if polite and current.should_terminate():
-            current.defer(delay=0.5)
+            current.defer(delay=600)
     return os.getpid()
 
 
