@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tasks.cli.errors import explained
+from tasks.cli.groups import Group
 
 #: Where each command lives; it is imported only when it is called, so that ``--help`` is quick.
 COMMANDS: Mapping[str, str] = {
@@ -29,7 +30,7 @@ COMMANDS: Mapping[str, str] = {
 }
 
 
-class FleetGroup(click.Group):
+class FleetGroup(Group):
     """A group that imports a command when it is called, and explains the errors of all of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

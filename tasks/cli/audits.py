@@ -7,12 +7,13 @@ import click
 
 from tasks import audit
 from tasks.app import app
+from tasks.cli.groups import Group
 from tasks.cli.output import json_option, print_rows
 from tasks.inventory import Audit, AuditState, Subcloud, audit_rows
 from tasks.inventory import subclouds as inventory_subclouds
 
 
-@click.group()
+@click.group(cls=Group)
 def audits() -> None:
     """Compare the rows of subclouds with the centre's, and repair what differs."""
 

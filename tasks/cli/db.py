@@ -3,9 +3,10 @@
 import click
 
 from tasks.app import app
+from tasks.cli.groups import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def db() -> None:
     """Look after the inventory's database."""
 

@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tasks import keys as central_keys
+from tasks.cli.groups import Group
 from tasks.cli.output import json_option, print_rows
 from tasks.drivers.central_keys import Key
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """Look after the keys that the subclouds get from the centre."""
 

@@ -9,10 +9,11 @@ from rich.console import Console
 
 from locking import Holder, Waiter
 from tasks.app import app
+from tasks.cli.groups import Group
 from tasks.cli.output import json_option, print_rows
 
 
-@click.group()
+@click.group(cls=Group)
 def locks() -> None:
     """Look into the locks on nodes and subclouds, and break one that nobody will release."""
 

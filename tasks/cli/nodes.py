@@ -6,13 +6,14 @@ from typing import Any
 import click
 
 from tasks.app import app
+from tasks.cli.groups import Group
 from tasks.cli.imports import import_and_report
 from tasks.cli.output import json_option, print_rows
 from tasks.inventory import Kind, Node, power_rows
 from tasks.inventory import nodes as inventory_nodes
 
 
-@click.group()
+@click.group(cls=Group)
 def nodes() -> None:
     """Look after the nodes of the inventory."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tasks.app import app
+from tasks.cli.groups import Group
 from tasks.cli.output import json_option, print_rows
 from tasks.declaration import Scope
 from tasks.errors import UnknownPeriodicTask
@@ -16,7 +17,7 @@ from tasks.ticks import Ledger, Record
 name_argument = click.argument("name")
 
 
-@click.group()
+@click.group(cls=Group)
 def periodic() -> None:
     """Look after the periodic tasks; a name may be given without its module.
 

@@ -8,6 +8,7 @@ import click
 
 from tasks import pool
 from tasks.app import app
+from tasks.cli.groups import Group
 from tasks.cli.output import json_option, print_rows
 from tasks.pool.quiescing import Mode
 from tasks.transport import DeadLetter, QueueStats
@@ -16,7 +17,7 @@ queue_argument = click.argument("queue", metavar="NAME")
 reason_option = click.option("--reason", default="manual", show_default=True, help="Who or what for.")
 
 
-@click.group()
+@click.group(cls=Group)
 def queues() -> None:
     """Look into the queues of tasks; pause, size and empty them."""
 

@@ -9,11 +9,12 @@ import click
 
 from partitioning import GroupView, HashRing, initial_sync_queues, initial_sync_router
 from tasks.app import SYNCHRONISE, app
+from tasks.cli.groups import Group
 from tasks.cli.output import json_option, print_rows
 from tasks.queue_ownership import GROUP, coordinator_of
 
 
-@click.group()
+@click.group(cls=Group)
 def ring() -> None:
     """Look into the hash ring of the dedicated queues, and the workers that divide them."""
 

@@ -7,6 +7,7 @@ import click
 
 from tasks import initial_sync
 from tasks.app import app
+from tasks.cli.groups import Group
 from tasks.cli.imports import import_and_report
 from tasks.cli.output import json_option, print_rows
 from tasks.cli.subcloud_verbs import cancel, manage, offline, online, retry, sync, unmanage
@@ -14,7 +15,7 @@ from tasks.inventory import Kind, Subcloud, SyncState
 from tasks.inventory import subclouds as inventory_subclouds
 
 
-@click.group()
+@click.group(cls=Group)
 def subclouds() -> None:
     """Look after the subclouds of the inventory and their initial syncs."""
 

@@ -7,13 +7,14 @@ import click
 
 from tasks import pool
 from tasks.app import app
+from tasks.cli.groups import Group
 from tasks.cli.output import json_option, print_rows
 from tasks.transport import ListedTask, State
 
 id_argument = click.argument("task_id", metavar="ID")
 
 
-@click.group()
+@click.group(cls=Group)
 def tasks() -> None:
     """Look at tasks that wait or run; re-prioritise and cancel them."""
 

@@ -9,6 +9,7 @@ import click
 
 from tasks.app import app
 from tasks.cli.errors import FAILED, failure
+from tasks.cli.groups import Group
 from tasks.cli.output import json_option, print_rows
 from tasks.errors import UnknownWorker
 from tasks.presence import WORKERS
@@ -21,7 +22,7 @@ wait_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def workers() -> None:
     """Look after the workers: who works, on what; drain one, let it work again, stop it.
 
