@@ -1,6 +1,5 @@
 """``fleetring audits``: whether the subclouds' rows are still the centre's."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -8,7 +7,7 @@ import click
 from tasks import audit
 from tasks.app import app
 from tasks.cli.groups import Group
-from tasks.cli.output import json_option, print_rows
+from tasks.cli.output import counted, json_option, moment, print_rows
 from tasks.inventory import Audit, AuditState, Subcloud, audit_rows
 from tasks.inventory import subclouds as inventory_subclouds
 
@@ -34,7 +33,7 @@ def list_(states: tuple[str, ...], as_json: bool) -> None:
     wanted = [AuditState(state) for state in states] or None
     with app.runtime.database.reading() as session:
         found = audit_rows.list_(session, states=wanted)
-    print_rows(f"{len(found)} audits", [_row(*pair, as_json=as_json) for pair in found], as_json=as_json)
+    print_rows(counted(len(found), "audit"), [_row(*pair, as_json=as_json) for pair in found], as_json=as_json)
 
 
 @audits.command()
@@ -67,6 +66,6 @@ def _row(subcloud: Subcloud, found: Audit, *, as_json: bool) -> dict[str, Any]:
         "name": subcloud.name,
         "state": found.state.value,
         "tables": found.tables,
-        "seen": at if as_json or at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        "seen": at if as_json else moment(at),
         "error": found.error,
     }

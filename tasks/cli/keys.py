@@ -1,6 +1,5 @@
 """``fleetring keys``: the centre's keys, and their rotation. No key's body is ever shown."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -9,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tasks import keys as central_keys
 from tasks.cli.groups import Group
-from tasks.cli.output import json_option, print_rows
+from tasks.cli.output import counted, json_option, moment, print_rows
 from tasks.drivers.central_keys import Key
 
 
@@ -66,9 +65,9 @@ def _wait(timeout: float) -> None:
 
 
 def _show(found: list[Key], *, as_json: bool) -> None:
-    print_rows(f"{len(found)} keys", [_row(key, as_json=as_json) for key in found], as_json=as_json)
+    print_rows(counted(len(found), "key"), [_row(key, as_json=as_json) for key in found], as_json=as_json)
 
 
 def _row(key: Key, *, as_json: bool) -> dict[str, Any]:
-    made = key.created_at if as_json else datetime.fromtimestamp(key.created_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    made = key.created_at if as_json else moment(key.created_at)
     return {"index": key.index, "role": key.role, "created_at": made}

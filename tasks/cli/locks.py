@@ -10,7 +10,7 @@ from rich.console import Console
 from locking import Holder, Waiter
 from tasks.app import app
 from tasks.cli.groups import Group
-from tasks.cli.output import json_option, print_rows
+from tasks.cli.output import counted, json_option, print_rows
 
 
 @click.group(cls=Group)
@@ -41,7 +41,7 @@ def list_(as_json: bool) -> None:
         }
         for state in states
     ]
-    print_rows(f"{len(rows)} locks", rows, as_json=as_json)
+    print_rows(counted(len(rows), "lock"), rows, as_json=as_json)
 
 
 @locks.command()

@@ -8,7 +8,7 @@ import click
 from tasks.app import app
 from tasks.cli.groups import Group
 from tasks.cli.imports import import_and_report
-from tasks.cli.output import json_option, print_rows
+from tasks.cli.output import counted, json_option, print_rows
 from tasks.inventory import Kind, Node, power_rows
 from tasks.inventory import nodes as inventory_nodes
 
@@ -57,7 +57,7 @@ def list_(as_json: bool, **only: Any) -> None:
     """  # noqa: D301 - click's \b keeps the lines of a paragraph apart
     with app.runtime.database.reading() as session:
         found = inventory_nodes.list_(session, **only)
-    print_rows(f"{len(found)} nodes", [_row(node) for node in found], as_json=as_json)
+    print_rows(counted(len(found), "node"), [_row(node) for node in found], as_json=as_json)
 
 
 @nodes.command()

@@ -1,14 +1,13 @@
 """``fleetring periodic``: the periodic tasks, when they ran, and when they will."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from tasks.app import app
 from tasks.cli.groups import Group
-from tasks.cli.output import json_option, print_rows
+from tasks.cli.output import counted, json_option, moment, print_rows
 from tasks.declaration import Scope
 from tasks.errors import UnknownPeriodicTask
 from tasks.periodic import PeriodicTask
@@ -47,7 +46,7 @@ def list_(as_json: bool) -> None:
         (_json_row if as_json else _row)(record, declared[record.name].declaration.scope, worker)
         for record, worker in sorted(_records(declared), key=lambda found: (found[0].name, found[1]))
     ]
-    print_rows(f"{len(declared)} periodic tasks", rows, as_json=as_json)
+    print_rows(counted(len(declared), "periodic task"), rows, as_json=as_json)
 
 
 def _records(declared: Mapping[str, PeriodicTask]) -> Iterable[tuple[Record, str]]:
@@ -66,9 +65,9 @@ def _row(record: Record, scope: Scope, worker: str) -> dict[str, Any]:
         "name": record.name,
         "scope": str(scope),
         "worker": worker or None,
-        "next_due": "paused" if record.paused else _moment(record.next_due),
+        "next_due": "paused" if record.paused else moment(record.next_due),
         "spacing": record.spacing,
-        "last_run": "now" if record.running else _moment(record.last_run),
+        "last_run": "now" if record.running else moment(record.last_run),
         "duration": record.duration,
         "lag": record.lag,
         "last_error": record.last_error,
@@ -80,13 +79,9 @@ def _json_row(record: Record, scope: Scope, worker: str) -> dict[str, Any]:
         **vars(record),
         "scope": str(scope),
         "worker": worker or None,
-        "next_due": _moment(record.next_due),
-        "last_run": _moment(record.last_run),
+        "next_due": moment(record.next_due),
+        "last_run": moment(record.last_run),
     }
-
-
-def _moment(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds")
 
 
 @periodic.command()

@@ -1,7 +1,6 @@
 """``fleetring queues``: what waits and runs, and the verbs for whole queues."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, get_args
 
 import click
@@ -9,7 +8,7 @@ import click
 from tasks import pool
 from tasks.app import app
 from tasks.cli.groups import Group
-from tasks.cli.output import json_option, print_rows
+from tasks.cli.output import counted, json_option, moment, print_rows
 from tasks.pool.quiescing import Mode
 from tasks.transport import DeadLetter, QueueStats
 
@@ -70,7 +69,7 @@ def show(queue: str, as_json: bool) -> None:
       fleetring queues show actions --json
     """  # noqa: D301 - click's \b keeps the lines of a paragraph apart
     stats = pool.stats(queue)
-    row = asdict(stats) if as_json else {**_row(stats), "depth": stats.depth}
+    row = asdict(stats) if as_json else {**_row(stats), "depth": stats.depth or None}
     print_rows(f"queue {queue}", [row], as_json=as_json)
 
 
@@ -149,7 +148,7 @@ def dead(queue: str | None, as_json: bool) -> None:
       fleetring queues dead actions --json
     """  # noqa: D301 - click's \b keeps the lines of a paragraph apart
     letters = pool.dead_letters(queue)
-    print_rows(f"{len(letters)} dead letters", [_letter(letter) for letter in letters], as_json=as_json)
+    print_rows(counted(len(letters), "dead letter"), [_letter(letter) for letter in letters], as_json=as_json)
 
 
 def _letter(letter: DeadLetter) -> dict[str, Any]:
@@ -158,7 +157,7 @@ def _letter(letter: DeadLetter) -> dict[str, Any]:
         "task": letter.name,
         "queue": letter.queue,
         "reason": letter.reason,
-        "at": datetime.fromtimestamp(letter.at, UTC).isoformat(timespec="seconds"),
+        "at": moment(letter.at),
         "worker": letter.worker,
         "redeliveries": letter.redeliveries,
     }

@@ -9,7 +9,7 @@ from tasks import initial_sync
 from tasks.app import app
 from tasks.cli.groups import Group
 from tasks.cli.imports import import_and_report
-from tasks.cli.output import json_option, print_rows
+from tasks.cli.output import counted, json_option, print_rows
 from tasks.cli.subcloud_verbs import cancel, manage, offline, online, retry, sync, unmanage
 from tasks.inventory import Kind, Subcloud, SyncState
 from tasks.inventory import subclouds as inventory_subclouds
@@ -60,7 +60,7 @@ def list_(states: tuple[str, ...], parked: bool, as_json: bool) -> None:
     wanted = [SyncState(state) for state in states] or None
     with app.runtime.database.reading() as session:
         found = inventory_subclouds.list_(session, states=wanted, parked=parked or None)
-    print_rows(f"{len(found)} subclouds", [_row(subcloud) for subcloud in found], as_json=as_json)
+    print_rows(counted(len(found), "subcloud"), [_row(subcloud) for subcloud in found], as_json=as_json)
 
 
 @subclouds.command()

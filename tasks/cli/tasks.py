@@ -1,6 +1,5 @@
 """``fleetring tasks``: single tasks that wait or run."""
 
-from datetime import UTC, datetime
 from typing import Any, get_args
 
 import click
@@ -8,7 +7,7 @@ import click
 from tasks import pool
 from tasks.app import app
 from tasks.cli.groups import Group
-from tasks.cli.output import json_option, print_rows
+from tasks.cli.output import counted, json_option, moment, print_rows
 from tasks.transport import ListedTask, State
 
 id_argument = click.argument("task_id", metavar="ID")
@@ -33,7 +32,7 @@ def list_(queue: str | None, state: State | None, limit: int, as_json: bool) -> 
       fleetring tasks list --queue actions --state running --json
     """  # noqa: D301 - click's \b keeps the lines of a paragraph apart
     found = pool.list_(queue, state, limit)
-    print_rows(f"{len(found)} tasks", [_row(task) for task in found], as_json=as_json)
+    print_rows(counted(len(found), "task"), [_row(task) for task in found], as_json=as_json)
 
 
 @tasks.command()
@@ -90,11 +89,7 @@ def _row(task: ListedTask) -> dict[str, Any]:
         "queue": task.queue,
         "state": task.state,
         "priority": task.priority,
-        "arrival": _moment(task.arrival),
-        "due": None if task.due is None else _moment(task.due),
+        "arrival": moment(task.arrival),
+        "due": moment(task.due),
         "worker": task.worker,
     }
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

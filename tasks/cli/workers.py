@@ -10,7 +10,7 @@ import click
 from tasks.app import app
 from tasks.cli.errors import FAILED, failure
 from tasks.cli.groups import Group
-from tasks.cli.output import json_option, print_rows
+from tasks.cli.output import counted, json_option, print_rows
 from tasks.errors import UnknownWorker
 from tasks.presence import WORKERS
 from tasks.queue_ownership import coordinator_of
@@ -52,7 +52,9 @@ def list_(as_json: bool) -> None:
       fleetring workers list --json
     """  # noqa: D301 - click's \b keeps the lines of a paragraph apart
     found = _all()
-    print_rows(f"{len(found)} workers", [_json_row(one) if as_json else _row(one) for one in found], as_json=as_json)
+    print_rows(
+        counted(len(found), "worker"), [_json_row(one) if as_json else _row(one) for one in found], as_json=as_json
+    )
 
 
 def _row(worker: Worker) -> dict[str, Any]:
