@@ -8,7 +8,7 @@ from celery.utils.log import get_logger
 from celery.worker.consumer.tasks import Tasks
 from kombu import Queue
 
-from partitioning import QUEUE_PREFIX_DEFAULT, PartitionCoordinator, initial_sync_queues
+from partitioning import QUEUE_PREFIX_DEFAULT, PartitionCoordinator, Standing, initial_sync_queues
 from tasks.settings import Settings
 from tasks.transport import Queues
 
@@ -18,6 +18,8 @@ logger = get_logger(__name__)
 GROUP = "initial-sync"
 #: Seconds between looks for queues that the settings no longer name, but that still hold tasks.
 LEFTOVERS_EVERY = 10.0
+#: When a task has waited for so many seconds, its queue's worker is busy, or dead.
+OVERDUE = 1.0
 #: The longest pause in seconds before a silent backend is asked again.
 MAX_BACKOFF = 5.0
 
@@ -35,6 +37,9 @@ class QueueOwnership(bootsteps.StartStopStep):
     Whoever beats (`tasks.life`) has it follow the group in the worker's main loop, so that a worker whose loop is stuck
     loses its share. While the backend is silent the worker keeps the queues that it has: the lock and the claimed row
     decide who works, the ring only says who should.
+
+    For the same reason a worker in whose own queues nothing waits consumes those of the others where something does,
+    until nothing waits there any more: a ring divides queues, not the work in them.
     """
 
     requires = (Tasks,)
@@ -42,6 +47,7 @@ class QueueOwnership(bootsteps.StartStopStep):
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
         super().__init__(consumer, **kwargs)
         self._leftovers: tuple[str, ...] = ()
+        self._helped: set[str] = set()
         self._looked_at = -LEFTOVERS_EVERY
 
     def include_if(self, consumer: Any) -> bool:
@@ -62,22 +68,39 @@ class QueueOwnership(bootsteps.StartStopStep):
         wanted = coordinator.my_share(GROUP, (*configured, *self._leftovers))
         if wanted is None:
             return
+        active = coordinator.state.groups[GROUP].standing is Standing.ACTIVE
+        helped = _helped(Queues(consumer.connection), set(wanted), self._helped) if active else set()
         consumed = _consumed(consumer)
-        given_up = sorted(consumed.difference(wanted))
-        taken = sorted(set(wanted) - consumed)
+        given_up = sorted(consumed.difference(wanted, helped))
+        taken = sorted(helped.union(wanted) - consumed)
         _cancel(consumer, given_up)
         if taken:
             _consume(consumer, taken)
         if taken or given_up:
             logger.info(
-                "Consuming %d dedicated queues at epoch %s: %d taken, %d given up",
-                len(wanted), wanted.epoch, len(taken), len(given_up),
+                "Consuming %d dedicated queues at epoch %s, and %d of busy workers: %d taken, %d given up",
+                len(wanted), wanted.epoch, len(helped), len(taken), len(given_up),
             )  # fmt: skip
+        self._helped = helped
 
     def _look_for_leftovers(self, consumer: Any, configured: tuple[str, ...]) -> None:
         if time.monotonic() - self._looked_at >= LEFTOVERS_EVERY:
             self._leftovers = _leftovers(Queues(consumer.connection), configured)
             self._looked_at = time.monotonic()
+
+
+def _helped(queues: Queues, own: set[str], before: set[str]) -> set[str]:
+    """Which queues of others a worker consumes, too: none while tasks in its own are overdue.
+
+    Args:
+        queues: those of the broker.
+        own: the queues that the ring gives it.
+        before: what it helped with until now, which it goes on with while anything waits there.
+    """
+    waiting = queues.waiting(f"{QUEUE_PREFIX_DEFAULT}.")
+    if any(waiting.get(name, 0.0) >= OVERDUE for name in own):
+        return set()
+    return {name for name, seconds in waiting.items() if name not in own and (seconds >= OVERDUE or name in before)}
 
 
 def _is_dedicated(name: str) -> bool:

@@ -133,9 +133,16 @@ def _send(tickets: Sequence[SyncTicket]) -> None:
     for at in range(0, len(tickets), SENT_AT_ONCE):
         batch = tickets[at : at + SENT_AT_ONCE]
         signatures = [app.signature(SYNCHRONISE, args=(ticket.name, ticket.generation)) for ticket in batch]
-        # Fresh requests go before retries, so that dead subclouds never delay new ones.
-        priorities = [int(Priority.LOW if ticket.retry else Priority.NORMAL) for ticket in batch]
-        pool.add_many(signatures, priorities, [_message_id(ticket) for ticket in batch])
+        pool.add_many(
+            signatures, [int(_priority(ticket)) for ticket in batch], [_message_id(ticket) for ticket in batch]
+        )
+
+
+def _priority(ticket: SyncTicket) -> Priority:
+    """Retries go behind fresh requests, so that dead subclouds never delay new ones; what had begun goes ahead."""
+    if ticket.retry:
+        return Priority.LOW
+    return Priority.HIGH if ticket.taken_over else Priority.NORMAL
 
 
 def _message_id(ticket: SyncTicket) -> str:

@@ -17,6 +17,7 @@ from tasks.initial_sync.hold_off import hold_off_after
 from tasks.initial_sync.step_thread import StepThread
 from tasks.initial_sync.steps import STEPS, remaining
 from tasks.inventory import Subcloud, sync_rows
+from tasks.priority import Priority
 from tasks.storm import CentreBusy
 
 logger = get_task_logger(__name__)
@@ -33,15 +34,20 @@ class NoLongerOurs(FleetringError):
 @app.task(base=FleetTask, bind=True, name=SYNCHRONISE, ignore_result=True, throws=(*EXPECTED, LockError))
 def synchronise(task: FleetTask, subcloud: str, generation: int) -> dict[str, Any]:
     """Bring one subcloud in step with the centre, under its lock; what happened is returned, and kept in its row."""
+    message, settings = str(task.request.id), app.settings
     try:
         lock = app.runtime.locks.acquire(
-            f"subcloud:{subcloud}", lease=app.settings.lock_lease, purpose="initial sync", task=task.request.id
+            f"subcloud:{subcloud}", lease=settings.lock_lease, purpose="initial sync", task=message
         )
     except ResourceLocked as busy:
         return _give_way(task, subcloud, generation, busy)
     with lock:
+        # No other run has this fence: not even one of the same message in the same process.
+        owner = f"{task.request.hostname}:{os.getpid()}:{lock.fence}:{message}"[-sync_rows.LONGEST_OWNER :]
         with app.runtime.database.session() as session:
-            row = sync_rows.claim(session, subcloud, generation, owner=_me(task), lease=app.settings.sync_lease)
+            row = sync_rows.claim(
+                session, subcloud, generation, owner=owner, lease=settings.sync_lease, message=message
+            )
         if row is None:
             logger.info("initial sync of %s in generation %d is no longer required", subcloud, generation)
             return {"outcome": "no longer required"}
@@ -49,19 +55,18 @@ def synchronise(task: FleetTask, subcloud: str, generation: int) -> dict[str, An
 
 
 def _give_way(task: FleetTask, subcloud: str, generation: int, busy: ResourceLocked) -> dict[str, Any]:
-    """Come again where the holder of the lock does something else: an older request that was cancelled, for one."""
+    """Come again where the holder of the lock does something else: an older request that was cancelled, for one.
+
+    So does a message that outlived the run which holds the lock. Either had its turn already, so it comes in front.
+    """
     with app.runtime.database.reading() as session:
-        free = sync_rows.is_free(session, subcloud, generation)
+        free = sync_rows.is_free(session, subcloud, generation, message=str(task.request.id))
     if free:
         logger.info("initial sync of %s waits: %s", subcloud, busy)
-        task.defer(reason=busy)
+        fresh = task.current_priority <= Priority.NORMAL
+        task.defer(priority=Priority.HIGH if fresh else None, reason=busy)
     logger.info("initial sync of %s is left to the holder of its lock: %s", subcloud, busy)
     return {"outcome": "left to the holder of its lock"}
-
-
-def _me(task: FleetTask) -> str:
-    """Who claims the row: this run, and no other run of the same task."""
-    return f"{task.request.hostname}:{os.getpid()}:{task.request.id}"
 
 
 class _Run:

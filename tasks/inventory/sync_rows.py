@@ -24,6 +24,8 @@ from locking import server_now
 from tasks.inventory.models import Subcloud, SyncFailure, SyncState
 from tasks.inventory.sync_ticket import TICKET_COLUMNS, SyncTicket, is_retry
 
+#: The longest owner that a claim takes, in characters; of a longer one it is the end that counts.
+LONGEST_OWNER = 255
 _UNCLAIMED: dict[str, object] = {"claimed_by": None, "lease_until": None, "next_attempt_at": None}
 #: Failures after which a subcloud may be dead.
 _NOBODY_THERE = (SyncFailure.UNREACHABLE, SyncFailure.TIMEOUT)
@@ -99,19 +101,24 @@ def _due() -> ColumnElement[bool]:
 # -- a run
 
 
-def claim(session: Session, name: str, generation: int, *, owner: str, lease: float) -> Subcloud | None:
+def claim(
+    session: Session, name: str, generation: int, *, owner: str, lease: float, message: str | None = None
+) -> Subcloud | None:
     """Claim a subcloud for one run of its sync; None when it is no longer to be done, or not by us.
 
     Args:
         session: one that may write.
         name: the subcloud.
         generation: the request that the run belongs to.
-        owner: who claims it.
+        owner: who claims it: no other run, and ends with ``:`` and the id of its message.
         lease: for how long, in seconds; each further transition renews it.
+        message: the id of the run's message. Whoever holds the subcloud's lock for it takes over from an earlier run
+            of the same message without waiting for the end of a lease: the broker delivers a message again only when
+            it knows that run to be dead. Defaults to None: an earlier run's lease must have ended.
     """
     claimed = (
         _set(
-            _is_free(name, generation),
+            _is_free(name, generation, message),
             state=SyncState.IN_PROGRESS,
             claimed_by=owner,
             lease_until=server_now() + lease,
@@ -124,13 +131,14 @@ def claim(session: Session, name: str, generation: int, *, owner: str, lease: fl
     return session.scalars(claimed).one_or_none()
 
 
-def is_free(session: Session, name: str, generation: int) -> bool:
-    """Whether a claim would succeed now."""
-    return session.scalars(select(Subcloud.id).where(_is_free(name, generation))).first() is not None
+def is_free(session: Session, name: str, generation: int, *, message: str | None = None) -> bool:
+    """Whether a claim would succeed now, for one who holds the lock."""
+    return session.scalars(select(Subcloud.id).where(_is_free(name, generation, message))).first() is not None
 
 
-def _is_free(name: str, generation: int) -> ColumnElement[bool]:
-    abandoned = and_(Subcloud.state == SyncState.IN_PROGRESS, _lease_is_over())
+def _is_free(name: str, generation: int, message: str | None) -> ColumnElement[bool]:
+    dead = _lease_is_over() if message is None else or_(_lease_is_over(), _claimed_for(message))
+    abandoned = and_(Subcloud.state == SyncState.IN_PROGRESS, dead)
     free = or_(Subcloud.state == SyncState.REQUESTED, abandoned)
     return and_(Subcloud.name == name, Subcloud.generation == generation, free)
 
@@ -226,6 +234,10 @@ def standing(session: Session, names: Sequence[str]) -> Iterable[Row[str, int, S
 
 def _is_last(max_attempts: int) -> ColumnElement[bool]:
     return and_(literal(max_attempts) > 0, Subcloud.attempts >= max_attempts)
+
+
+def _claimed_for(message: str) -> ColumnElement[bool]:
+    return Subcloud.claimed_by.endswith(f":{message}"[-LONGEST_OWNER:], autoescape=True)
 
 
 def _lease_is_over() -> ColumnElement[bool]:

@@ -27,19 +27,22 @@ class SyncTicket:
         generation: The request that it belongs to.
         attempts: How often a run began for that request.
         retry: Whether it goes behind fresh requests: it failed before, or it is known to be dead.
+        taken_over: Whether it goes ahead of them: it had begun, and its worker died.
     """
 
     name: str
     generation: int
     attempts: int
     retry: bool = False
+    taken_over: bool = False
 
     @classmethod
     def of(cls, row: Row[*tuple[Any, ...]]) -> Self:
         """The ticket of a row that has the `TICKET_COLUMNS`."""
         own_failure = row.failure is not None and row.failure not in NOT_ITS_FAULT
         retry = own_failure or row.unreachable >= DEAD_AFTER or row.attempts >= SUSPECT_AFTER
-        return cls(row.name, row.generation, row.attempts, retry)
+        taken_over = row.failure == SyncFailure.WORKER_LOST and not retry
+        return cls(row.name, row.generation, row.attempts, retry, taken_over)
 
 
 def is_retry() -> ColumnElement[bool]:

@@ -55,6 +55,18 @@ class Queues:
         """Return the names of the queues in which a task lives: waits, or runs; sorted."""
         return [name.decode() for name in self._call("occupied")]
 
+    def waiting(self, prefix: str = "") -> dict[str, float]:
+        """Return for how many seconds the next task of each queue waits already, since its arrival.
+
+        Args:
+            prefix: what the names of the queues begin with. Defaults to "": all queues.
+
+        Returns:
+            The seconds by queue; one that is paused, or in which none is ready, is left out.
+        """
+        flat = self._call("waiting", prefix)
+        return {flat[at].decode(): int(flat[at + 1]) / MICROSECONDS for at in range(0, len(flat), 2)}
+
     # -- adding
 
     def add(self, tasks: Sequence[NewTask]) -> None:
