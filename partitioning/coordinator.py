@@ -245,6 +245,15 @@ class PartitionCoordinator:
         membership = self._groups.get(group)
         return membership.share(items, key) if membership else None
 
+    def my_inheritance(self, group: str, items: Iterable[T], *, key: Callable[[T], str | bytes] = hash_key) -> list[T]:
+        """What comes on top of this member's share if those that missed a heartbeat, or more, are dead.
+
+        They may well live: only what is safe in two hands at once may be done with it before their lease has ended.
+        By what the last heartbeat saw, without asking anybody.
+        """
+        membership = self._groups.get(group)
+        return membership.inheritance(items, key) if membership else []
+
     def _extract(self, group: str, items: list[T], key: Callable[[T], str | bytes]) -> Subset[T]:
         if not self.is_active():
             return Subset((), None)

@@ -81,3 +81,16 @@ class Membership:
             return Subset((), self.view.epoch)
         ring, me = self.ring, self._who.name
         return Subset((item for item in items if ring.get_node(key(item)) == me), self.view.epoch)
+
+    def inheritance(self, items: Iterable[T], key: Callable[[T], str | bytes]) -> list[T]:
+        """What falls to this process if the members that were silent for half their lease don't come back."""
+        view, ring, me = self.view or GroupView(epoch=0), self.ring, self._who.name
+        counted = {member.name: member for member in view.everyone if member.standing is Standing.ACTIVE}
+        silent = {name for name, member in counted.items() if member.lease_left < self._lease / 2} - {me}
+        if not silent or self.standing is not Standing.ACTIVE:
+            return []
+        return [
+            item
+            for item in items
+            if ring.get_node(key(item)) in silent and ring.get_nodes(key(item), 1, ignore=silent) == [me]
+        ]

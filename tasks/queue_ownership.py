@@ -38,7 +38,8 @@ class QueueOwnership(bootsteps.StartStopStep):
     loses its share. While the backend is silent the worker keeps the queues that it has: the lock and the claimed row
     decide who works, the ring only says who should.
 
-    For the same reason a worker in whose own queues nothing waits consumes those of the others where something does,
+    For the same reason a worker may help before the ring says so. It consumes the queues of a worker that missed a
+    heartbeat and that it would inherit; and, when nothing is overdue in its own, those of others where something is,
     until nothing waits there any more: a ring divides queues, not the work in them.
     """
 
@@ -65,11 +66,13 @@ class QueueOwnership(bootsteps.StartStopStep):
         coordinator = consumer.controller.presence.coordinator
         configured = initial_sync_queues(consumer.app.settings.initial_sync_queues)
         self._look_for_leftovers(consumer, configured)
-        wanted = coordinator.my_share(GROUP, (*configured, *self._leftovers))
+        everything = (*configured, *self._leftovers)
+        wanted = coordinator.my_share(GROUP, everything)
         if wanted is None:
             return
-        active = coordinator.state.groups[GROUP].standing is Standing.ACTIVE
-        helped = _helped(Queues(consumer.connection), set(wanted), self._helped) if active else set()
+        helped = set(coordinator.my_inheritance(GROUP, everything))
+        if coordinator.state.groups[GROUP].standing is Standing.ACTIVE:
+            helped |= _overdue(Queues(consumer.connection), set(wanted), self._helped)
         consumed = _consumed(consumer)
         given_up = sorted(consumed.difference(wanted, helped))
         taken = sorted(helped.union(wanted) - consumed)
@@ -78,7 +81,7 @@ class QueueOwnership(bootsteps.StartStopStep):
             _consume(consumer, taken)
         if taken or given_up:
             logger.info(
-                "Consuming %d dedicated queues at epoch %s, and %d of busy workers: %d taken, %d given up",
+                "Consuming %d dedicated queues at epoch %s, and %d of busy or silent workers: %d taken, %d given up",
                 len(wanted), wanted.epoch, len(helped), len(taken), len(given_up),
             )  # fmt: skip
         self._helped = helped
@@ -89,8 +92,8 @@ class QueueOwnership(bootsteps.StartStopStep):
             self._looked_at = time.monotonic()
 
 
-def _helped(queues: Queues, own: set[str], before: set[str]) -> set[str]:
-    """Which queues of others a worker consumes, too: none while tasks in its own are overdue.
+def _overdue(queues: Queues, own: set[str], before: set[str]) -> set[str]:
+    """In which queues of others a worker helps, because tasks wait there; in none while tasks in its own are overdue.
 
     Args:
         queues: those of the broker.

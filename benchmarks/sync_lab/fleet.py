@@ -21,7 +21,9 @@ from tasks.inventory import Subcloud, SyncState
 
 ROOT = Path(__file__).parents[2]
 CELERY = (sys.executable, "-m", "celery", "-A", "tasks")
-WORKER = ("worker", "--without-gossip", "--without-mingle", "--pool", "threads", "-l", "WARNING")
+WORKER = ("worker", "--without-gossip", "--without-mingle", "--pool", "threads", "-l", "INFO")
+#: For so many seconds after a broker's start nobody is declared dead.
+RESTART_GRACE = 40
 
 
 class Fleet:
@@ -128,6 +130,12 @@ class Fleet:
         """The group of the workers as the broker knows it."""
         coordinator = PartitionCoordinator(app.settings.broker_url)
         return coordinator.view(queue_ownership.GROUP)
+
+    @staticmethod
+    def settled() -> bool:
+        """Whether the broker runs for so long that it declares silent workers dead again; see ``restart_grace``."""
+        with app.broker_client() as client:
+            return int(client.info("server")["uptime_in_seconds"]) > RESTART_GRACE
 
     def assembled(self) -> bool:
         """Whether all workers that were started count as members, and nobody else does."""

@@ -140,6 +140,7 @@ def massacre(
         fleet.start_worker(f"w{number}@lab", slots)
     fleet.start_beat()
     fleet.until(fleet.assembled, "the workers are members")
+    fleet.until(fleet.settled, "the broker declares silent workers dead")
     drawn = random.Random(11)  # noqa: S311 - no secret
     initial_sync.update_states(None, online=True)
     for event in range(events):
@@ -151,8 +152,8 @@ def massacre(
     waits = witness.takeovers(witness.changes(), fleet.deaths)
     figures.add(f"{count} syncs through {events} kills and joins: completed other than once", twice, "0")
     figures.add("  two at once for one subcloud, by the subclouds' journal", together, "0")
-    lease = app.settings.worker_lease
-    figures.add(f"  {len(waits)} takeovers, s: median, 95 %, longest", _spread(waits), f"<= {lease:g} (the lease)")
+    lease = app.settings.sync_lease
+    figures.add(f"  {len(waits)} takeovers, s: median, 95 %, longest", _spread(waits), f"<= {lease:g}, the row's lease")
 
 
 def flapping(fleet: Fleet, figures: Figures, *, count: int, slots: int, flaps: int, every: float) -> None:

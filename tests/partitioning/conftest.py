@@ -50,12 +50,17 @@ class Groups:
         """Let the time pass until a newcomer counts."""
         self._rewrite(name, 1)
 
-    def _rewrite(self, name: str, field: int) -> None:
+    def be_silent(self, name: str, seconds: float) -> None:
+        """Let a member not have beaten for so long."""
+        ends = float(self.client.hget(f"fleetring:group:{{{GROUP}}}:members", name).split()[0])  # type: ignore[union-attr]
+        self._rewrite(name, 0, f"{ends - seconds * 1e6:.0f}")
+
+    def _rewrite(self, name: str, field: int, value: str = "1") -> None:
         key = f"fleetring:group:{{{GROUP}}}:members"
         record: Any = self.client.hget(key, name)
         if record:
             fields = record.split()
-            fields[field] = "1"
+            fields[field] = value
             self.client.hset(key, name, " ".join(fields))
 
     def close(self) -> None:

@@ -1,3 +1,4 @@
+import itertools
 import logging
 from pathlib import Path
 from typing import Any
@@ -275,6 +276,34 @@ def test_a_member_whose_beat_lapsed_drops_itself_before_its_successor_starts(gro
     # And the next heartbeat heals it
     member.heartbeat()
     assert member.my_share(GROUP, ITEMS) == ITEMS
+
+
+def test_heirs_divide_what_a_silent_member_has_before_its_lease_ends_and_own_it_only_after(groups: Groups) -> None:
+    # Given three members that beat
+    heirs = [groups.member(name, GROUP) for name in ("a", "b")]
+    silent = groups.member("c", GROUP)
+    for member in heirs:
+        member.heartbeat()
+    shares = [member.my_share(GROUP, ITEMS) for member in heirs]
+    assert [member.my_inheritance(GROUP, ITEMS) for member in heirs] == [[], []]
+
+    # When one is silent for more than half its lease
+    groups.be_silent("c", 0.6 * 600)
+    for member in heirs:
+        member.heartbeat()
+
+    # Then the others know who would have what of it, and their shares are what they were
+    inherited = [member.my_inheritance(GROUP, ITEMS) for member in heirs]
+    assert sorted(itertools.chain(*inherited)) == sorted(silent.my_share(GROUP, ITEMS) or [])
+    assert all(inherited)
+    assert [member.my_share(GROUP, ITEMS) for member in heirs] == shares
+
+    # When its lease has ended, then that is what they own
+    groups.end_lease("c")
+    for member, share, more in zip(heirs, shares, inherited, strict=True):
+        member.heartbeat()
+        assert sorted(member.my_share(GROUP, ITEMS) or []) == sorted([*(share or []), *more])
+        assert member.my_inheritance(GROUP, ITEMS) == []
 
 
 def test_a_slow_answer_shortens_the_lease(groups: Groups, clock: FakeClock) -> None:

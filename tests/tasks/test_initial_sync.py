@@ -130,9 +130,9 @@ def test_a_subcloud_whose_worker_died_is_due_when_the_lease_ends_and_not_before(
     assert take_due() == []
     assert sync(subcloud, generation) == {"outcome": "no longer required"}
 
-    # When its lease has ended, then it is due, and another worker does it
+    # When its lease has ended, then it is due, ahead of fresh requests, and another worker does it
     rewrite(subcloud, lease_until=1.0)
-    assert [ticket.name for ticket in take_due()] == [subcloud]
+    assert [(ticket.name, ticket.taken_over) for ticket in take_due()] == [(subcloud, True)]
     assert sync(subcloud, generation)["outcome"] == "completed"
 
     # Then the dead one, should it wake up, changes nothing
@@ -140,6 +140,51 @@ def test_a_subcloud_whose_worker_died_is_due_when_the_lease_ends_and_not_before(
         assert not sync_rows.complete(session, dead)
         failure = {"error": "late", "failure": SyncFailure.ERROR, "hold_off": 1, "max_attempts": 1}
         assert not sync_rows.fail(session, dead, **failure)
+
+
+def test_a_message_that_comes_again_takes_over_from_its_own_dead_run_and_another_message_does_not(
+    fleet: Any, subcloud: str
+) -> None:
+    # Given a run whose claim would last for an hour, and which is dead: nobody holds the lock
+    generation = request(subcloud)
+    with app.runtime.database.session() as session:
+        owner = "w1@x:7:123:the message"
+        dead = sync_rows.claim(session, subcloud, generation, owner=owner, lease=3600, message="the message")
+    assert dead is not None
+
+    def deliver(message: str) -> Any:
+        task = initial_sync.synchronise
+        return task.apply(args=(subcloud, generation), task_id=message, throw=True).get()["outcome"]
+
+    # When another message comes, then the claim stands
+    assert deliver("another message") == "no longer required"
+
+    # When the lock is still held, then the same message comes again
+    with app.runtime.locks.acquire(f"subcloud:{subcloud}"), pytest.raises(ResourceLocked):
+        deliver("the message")
+
+    # When the broker delivers it again and the lock is free, then it goes on at once
+    assert deliver("the message") == "completed"
+    with app.runtime.database.session() as session:
+        assert not sync_rows.complete(session, dead)
+
+
+def test_two_runs_of_one_message_in_one_process_are_told_apart(fleet: Any, subcloud: str) -> None:
+    # Given a run that stood still in its first step, for so long that its lock was taken from it
+    generation = request(subcloud)
+    owners = []
+    for _ in range(2):
+        with app.runtime.locks.acquire(f"subcloud:{subcloud}") as lock, app.runtime.database.session() as session:
+            owner = f"w1@x:7:{lock.fence}:the message"
+            owners.append(sync_rows.claim(session, subcloud, generation, owner=owner, lease=60, message="the message"))
+
+    # Then only the newer one may go on
+    older, newer = owners
+    with app.runtime.database.session() as session:
+        assert older is not None
+        assert newer is not None
+        assert not sync_rows.renew(session, older, lease=60)
+        assert sync_rows.renew(session, newer, lease=60)
 
 
 def test_what_is_due_is_handed_out_once_fresh_requests_first(fleet: Any) -> None:

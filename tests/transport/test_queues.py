@@ -82,6 +82,19 @@ def test_a_batch_is_added_whole_or_not_at_all(queues: Queues) -> None:
     assert order(queues) == []
 
 
+def test_for_how_long_the_next_task_of_each_queue_waits_is_told(queues: Queues) -> None:
+    # Given tasks in three queues, of which one is paused and one has only what is not due yet
+    queues.add([NewTask(name, f"in {name}", "{}") for name in ("a.1", "a.2", "b.1")])
+    queues.add([NewTask("a.3", "later", "{}", delay=60)])
+    queues.pause("a.2", "a reason")
+
+    # Then the others are told, with an age that grows
+    [(name, age)] = queues.waiting("a.").items()
+    assert name == "a.1"
+    assert queues.waiting()["a.1"] > age
+    assert queues.waiting().keys() == {"a.1", "b.1"}
+
+
 def test_a_living_id_cannot_be_taken_twice(queues: Queues) -> None:
     # Given a task that waits, in another queue
     queues.add([NewTask("other", "one", "{}")])
