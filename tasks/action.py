@@ -9,12 +9,12 @@ from celery.utils.log import get_task_logger
 from kombu.exceptions import EncodeError
 from kombu.utils.json import dumps
 
-from locking import Lock, LockError, LockMode, ResourceLocked
+from locking import Lock, LockError, LockMode, ResourceLocked, StoreError
 from tasks.action_names import name_of
 from tasks.app import app
 from tasks.base import Arguments, FleetTask
 from tasks.current import TaskControls
-from tasks.errors import InvalidArguments, InvalidOnBusy, InvalidResult, NodesBusy, NoNodesGiven
+from tasks.errors import InvalidArguments, InvalidOnBusy, InvalidResult, LocksSilent, NodesBusy, NoNodesGiven
 from tasks.fan_out import borrowed
 from tasks.hand_over import adopted
 from tasks.inventory import InventoryError, Node
@@ -148,6 +148,10 @@ class NodeAction(FleetTask):
             task = ActionTask(self, [refs] if isinstance(refs, str) else refs)
         except ResourceLocked as busy:
             return self._give_way(busy)
+        except StoreError as silence:
+            if self.can_be_parked:  # no request waits for it, so the reconciler puts it back when the locks answer
+                self.park(LocksSilent(str(silence)))
+            raise
         with task:
             return self._run_body(task, *args, **kwargs)
 

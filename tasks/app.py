@@ -21,6 +21,7 @@ from tasks.priority import Priority
 from tasks.queue_ownership import QueueOwnership
 from tasks.reaping import ReapLocks
 from tasks.reconciler import ReconcileParked
+from tasks.results import KeepResults
 from tasks.runtime import Runtime
 from tasks.service import ConsumeConfiguredQueues, InitHost
 from tasks.settings import ACTIONS_QUEUE, SINGLE_QUEUES, Settings
@@ -56,6 +57,7 @@ class FleetringApp(Celery):
         self.steps["worker"].update(
             (
                 ConsumeConfiguredQueues,
+                KeepResults,
                 AnnounceDrain,
                 FreeUnclaimed,
                 InitHost,

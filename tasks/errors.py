@@ -76,6 +76,10 @@ class NodesBusy(FleetringError):
     """The nodes of a parked action are locked; the text says by whom. It is what the state of a parked task shows."""
 
 
+class LocksSilent(FleetringError):
+    """An action could not ask for the lock on its nodes, and is parked until it can; the text says what is wrong."""
+
+
 class NoNodesGiven(FleetringError, ValueError):
     """An action or a task manager was given an empty list of nodes."""
 

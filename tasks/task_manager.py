@@ -10,7 +10,7 @@ from celery.canvas import Signature
 from celery.result import AsyncResult
 from celery.utils.log import get_logger
 
-from locking import Lock, LockError, LockMode, ResourceLocked
+from locking import Lock, LockError, LockMode, ResourceLocked, StoreError
 from tasks.app import app
 from tasks.base import FleetTask
 from tasks.errors import InvalidArguments, InvalidHandOver, InvalidOnBusy, NoNodesGiven
@@ -244,8 +244,15 @@ class TaskManager(LockedNodes):
 
     def _give_back(self, error: BaseException | None) -> None:
         """Release the lock; at a clean end it raises LockLost if the lock went away unnoticed, else it notes that."""
-        if self._lock is not None:
+        if self._lock is None:
+            return
+        unnoticed = self._lock.lost
+        try:
             self._lock.__exit__(None if error is None else type(error), error, None)
+        except StoreError as silence:
+            if unnoticed:
+                raise
+            logger.warning("the work on %s is done, its lock ends with its lease: %s", ", ".join(self._names), silence)
 
 
 def _mode(*, shared: bool, mode: LockMode | None) -> LockMode:

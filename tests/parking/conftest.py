@@ -155,3 +155,9 @@ def nothing_is_left(broker: redis.Redis) -> Callable[[], bool]:
         return not rests and not broker.keys("fleetring:q:*:tasks") and not broker.keys("fleetring:recalled")
 
     return look
+
+
+@pytest.fixture
+def broker_client(valkey: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(valkey) as client:
+        yield client
