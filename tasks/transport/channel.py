@@ -74,11 +74,6 @@ class Channel(ProducingChannel):
             self.identity = inherit(*self._broker)
         return self.identity
 
-    @property
-    def root(self) -> str:
-        """What the key names begin with, as the server sees them."""
-        return f"{self.global_keyprefix}{ROOT}"
-
     # -- consuming
 
     def _get(self, queue: str) -> Message:
@@ -114,7 +109,7 @@ class Channel(ProducingChannel):
         """Read the answer to the claim under way; None when the server had forgotten its scripts, and did nothing."""
         connection = self.client.connection
         try:
-            answer: list[Any] = self.client.parse_response(connection, "EVALSHA")
+            answer: list[Any] = connection.read_response()
         except CONNECTION_LOST:
             connection.disconnect()
             raise

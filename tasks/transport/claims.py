@@ -96,9 +96,11 @@ class Claims:
         if self.channel.claiming:
             return
         self.channel.settlements.settle_refused()
-        free = self._free_slots()
-        if self.consumer.unsettled or (free and not self._idle) or monotonic() >= self._look_at:
-            self._send(free, queues)
+        due = self.consumer.unsettled or monotonic() >= self._look_at
+        if due or not self._idle:  # the loop comes here several times a task
+            free = self._free_slots()
+            if due or free:
+                self._send(free, queues)
 
     def _free_slots(self) -> int:
         qos = self.channel.qos

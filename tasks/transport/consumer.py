@@ -139,12 +139,16 @@ class Consumer:
 
     def take_refused(self) -> list[tuple[Holding, bool]]:
         """Take what is to be returned (True) or buried (False)."""
+        if not self._refused:
+            return []
         with self._lock:
             refused, self._refused = self._refused, []
         return refused
 
     def take_parked(self) -> list[Holding]:
         """Take what is to be parked."""
+        if not self._parked:
+            return []
         with self._lock:
             parked, self._parked = self._parked, []
         return parked

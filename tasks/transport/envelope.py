@@ -5,7 +5,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from celery import current_app
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import JSONEncoder, loads
 
 LARGEST_PRIORITY = 2**53
 """Priorities from -2**53 to 2**53 are exact: a sorted set's score is a double."""
@@ -14,6 +14,8 @@ MICROSECONDS = 1_000_000
 LONG_AGO = "1970-01-01T00:00:00+00:00"
 
 Message = dict[str, Any]
+
+_encode = JSONEncoder().encode  # kombu's ``dumps`` makes an encoder for each call
 
 
 def exact_priority(priority: Any) -> int:
@@ -50,7 +52,7 @@ def envelope(queue: str, message: Message) -> tuple[str, str, int, int, int | st
         priority_of(message),
         max(delay or 0, 0),
         "" if lifetime is None else lifetime,
-        dumps(message),
+        _encode(message),
     )
 
 

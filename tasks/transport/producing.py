@@ -3,8 +3,10 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
+from kombu.utils.uuid import uuid
 from redis.exceptions import ResponseError
 
 from tasks.transport.envelope import Message, envelope, priority_of
@@ -25,7 +27,14 @@ class ProducingChannel(BaseChannel):  # type: ignore[misc] # see kombu_parts
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._commander: Any = None
+        self._publisher = uuid()
+        self._publications = count(1)
         super().__init__(*args, **kwargs)
+
+    @property
+    def root(self) -> str:
+        """What the key names begin with, as the server sees them."""
+        return f"{self.global_keyprefix}{ROOT}"
 
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
@@ -37,7 +46,7 @@ class ProducingChannel(BaseChannel):  # type: ignore[misc] # see kombu_parts
     def call(self, verb: str, *arguments: Any) -> Any:
         """Run the script `verb` on this channel's broker, and return its raw answer."""
         with self.conn_or_acquire() as client:
-            return call(client, verb, *arguments)
+            return call(client, verb, *arguments, root=self.root)
 
     def _disconnect_pools(self) -> None:
         commander, self._commander = self._commander, None
@@ -46,6 +55,9 @@ class ProducingChannel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         super()._disconnect_pools()
 
     # -- publishing
+
+    def _next_delivery_tag(self) -> str:
+        return f"{self._publisher}.{next(self._publications)}"
 
     def _inplace_augment_message(self, message: Message, exchange: str, routing_key: str) -> None:
         # kombu publishes again with the same properties when a connection breaks: the tag tells the broker so

@@ -1,6 +1,7 @@
 """The Lua scripts: one file a verb, each prefixed with the shared helpers."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,6 +17,11 @@ _SHEBANGS = {"add": "#!lua\n", "publish": "#!lua\n", "adopt": "#!lua\n", "exhume
 _SHEBANG = "#!lua flags=allow-oom\n"
 
 
+_COMMENT = re.compile(r"--.*")
+_WORD = re.compile(r"\w+")
+_NAME = re.compile(r"local (?:function )?(\w+)")
+
+
 @dataclass(frozen=True)
 class Script:
     """The text of one verb and the name that the server knows it by."""
@@ -27,25 +33,62 @@ class Script:
 @cache
 def script(name: str) -> Script:
     """Read the script `name` (without ``.lua``); a name that doesn't exist raises FileNotFoundError."""
-    folder = files(__package__) / "lua"
-    text = _SHEBANGS.get(name, _SHEBANG) + (folder / "_common.lua").read_text() + (folder / f"{name}.lua").read_text()
+    own = (files(__package__) / "lua" / f"{name}.lua").read_text()
+    text = _SHEBANGS.get(name, _SHEBANG) + _helpers(own) + own
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _helpers(script: str) -> str:
+    """Return those of the shared definitions that a script needs: each run would make them all, used or not."""
+    shared = (files(__package__) / "lua" / "_common.lua").read_text()
+    definitions = re.split(r"^(?=local )", _COMMENT.sub("", shared), flags=re.MULTILINE)[1:]
+    needed, wanted = [], set(_WORD.findall(_COMMENT.sub("", script)))
+    for definition in reversed(definitions):  # each uses only earlier ones
+        named = _NAME.match(definition)
+        if named and named[1] in wanted:
+            needed.append(definition)
+            wanted.update(_WORD.findall(definition))
+    return "".join(reversed(needed))
 
 
 def call(client: redis.Redis, name: str, *arguments: Any, root: str = ROOT) -> Any:
     """Run the script `name` and return its raw answer; it is loaded on its first use on a server.
+
+    Args:
+        client: of the broker.
+        name: the verb.
+        arguments: what its header says.
+        root: what the names of its keys begin with, a prefix of the application's own included.
 
     Raises:
         redis.ResponseError: the script refused its arguments.
         redis.ConnectionError: the server could not be reached; whether the script ran is unknown.
     """
     verb = script(name)
-    execute: Any = client.execute_command
     try:
-        return execute("EVALSHA", verb.sha, 1, root, *arguments)
+        return _execute(client, "EVALSHA", verb.sha, 1, root, *arguments)
     except redis.exceptions.NoScriptError:
         load(client, name)
-        return execute("EVALSHA", verb.sha, 1, root, *arguments)
+        return _execute(client, "EVALSHA", verb.sha, 1, root, *arguments)
+
+
+def _execute(client: Any, *command: Any) -> Any:
+    """Do what redis-py's ``execute_command`` does, which packs and measures for longer than the server answers.
+
+    Nothing is put before the names of keys, as kombu's clients do: the root is complete.
+    """
+    connection = client.connection
+    if connection is None:  # a client of many connections; each channel has a client of one
+        plain: Any = redis.Redis
+        return plain.execute_command(client, *command)
+    text = packed(command)
+
+    def once() -> Any:
+        connection.send_packed_command((text,))
+        return connection.read_response()
+
+    with client.single_connection_lock:
+        return connection.retry.call_with_retry(once, lambda _: connection.disconnect())
 
 
 def load(client: redis.Redis, *names: str) -> None:

@@ -67,11 +67,15 @@ local function header(task)
 end
 
 -- The record of a member; nil when the task is gone or was published anew since.
-local function lookup(queue, member)
+local function record_of(queue, member)
   local record = redis.call('HGET', key(queue, 'tasks'), string.sub(member, 17))
-  if record and string.sub(record, 1, 16) == string.sub(member, 1, 16) then
-    return record, parse(record)
-  end
+  if record and string.sub(record, 1, 16) == string.sub(member, 1, 16) then return record end
+end
+
+-- The same, and what it says.
+local function lookup(queue, member)
+  local record = record_of(queue, member)
+  if record then return record, parse(record) end
 end
 
 local function seconds_per_level(queue)
@@ -104,13 +108,14 @@ end
 
 -- Takes back what was noted about a running task.
 local function unflag(id)
+  if redis.call('EXISTS', root .. 'cancelled', root .. 'recalled') == 0 then return end
   redis.call('SREM', root .. 'cancelled', id)
   redis.call('SREM', root .. 'recalled', id)
 end
 
 local function finish(queue, member)
   local id = string.sub(member, 17)
-  if lookup(queue, member) then
+  if record_of(queue, member) then
     redis.call('HDEL', key(queue, 'tasks'), id)
     unflag(id)
   end
@@ -276,6 +281,13 @@ local function take_out(queue, member)
   for _, part in ipairs({ 'ready', 'delayed', 'parked' }) do
     if redis.call('ZREM', key(queue, part), member) == 1 then return part end
   end
+end
+
+-- Renews a lease, or begins one; false when a consumer that had one has lost it.
+local function renew_lease(consumer, had_one, ends)
+  local leases = root .. 'leases'
+  if not had_one then redis.call('ZADD', leases, digits(ends), consumer) return true end
+  return redis.call('ZADD', leases, 'XX', 'CH', digits(ends), consumer) == 1 or redis.call('ZSCORE', leases, consumer) ~= false
 end
 
 local function forget_consumer(consumer)

@@ -18,8 +18,7 @@ local number, free, reserved = ARGV[question], tonumber(ARGV[question + 1] or '0
 local urgent, registered = tonumber(ARGV[question + 3]), ARGV[question + 4] == '1'
 local now, buried, died, queues = clock(), {}, {}, {}
 
-if ARGV[2] == '1' and not redis.call('ZSCORE', root .. 'leases', consumer) then return { 'lost' } end
-redis.call('ZADD', root .. 'leases', digits(now + lease), consumer)
+if not renew_lease(consumer, ARGV[2] == '1', now + lease) then return { 'lost' } end
 
 for i = 7, question - 1, 2 do
   local queue = let_go(consumer, ARGV[i], ARGV[i + 1])
@@ -60,8 +59,8 @@ end
 
 -- The place of a head among several queues: its priority; in a queue with ageing, the priority that a
 -- task which arrives now would need to be its equal.
-local function candidates_of(queue, limit)
-  local found, ageing, last = {}, seconds_per_level(queue), free
+local function candidates_of(queue, limit, ageing)
+  local found, last = {}, free
   if limit then last = math.min(free, tonumber(limit) - running(queue) - 1) end
   if last < 0 then return found end
   local heads = redis.call('ZRANGE', key(queue, 'ready'), 0, last, 'WITHSCORES')
@@ -80,13 +79,15 @@ end
 
 local function runnable()
   local found, next_due = {}, nil
-  local paused = #queues > 0 and redis.call('HMGET', root .. 'paused', unpack(queues)) or {}
-  local limits = #queues > 0 and redis.call('HMGET', root .. 'limits', unpack(queues)) or {}
+  if #queues == 0 then return found, next_due end
+  local paused = redis.call('HMGET', root .. 'paused', unpack(queues))
+  local limits = redis.call('HMGET', root .. 'limits', unpack(queues))
+  local ageing = redis.call('HMGET', root .. 'ageing', unpack(queues))
   for i, queue in ipairs(queues) do
     if not paused[i] then
       local due = promote(queue)
       if due and (not next_due or due < next_due) then next_due = due end
-      for _, candidate in ipairs(candidates_of(queue, limits[i])) do found[#found + 1] = candidate end
+      for _, candidate in ipairs(candidates_of(queue, limits[i], tonumber(ageing[i] or '0'))) do found[#found + 1] = candidate end
     end
   end
   table.sort(found, in_order)

@@ -22,8 +22,9 @@ local function place()
 end
 
 local function lifetime_of_queue()
+  if redis.call('SISMEMBER', root .. 'queues', queue) == 1 then return true, nil end
   local lifetime = redis.call('GET', key(queue, 'expires'))
-  if lifetime or redis.call('SISMEMBER', root .. 'queues', queue) == 1 then return true, lifetime end
+  if lifetime then return true, lifetime end
   if create then redis.call('SADD', root .. 'queues', queue) end
   return create, nil
 end

@@ -24,8 +24,7 @@ local function untold_letters()
   return letters
 end
 
-if ARGV[2] == '1' and not redis.call('ZSCORE', root .. 'leases', consumer) then return { 'lost' } end
-redis.call('ZADD', root .. 'leases', digits(now + tonumber(ARGV[3])), consumer)
+if not renew_lease(consumer, ARGV[2] == '1', now + tonumber(ARGV[3])) then return { 'lost' } end
 for i = 4, #ARGV, 2 do known[ARGV[i] .. ARGV[i + 1]] = true end
 for _, holding in ipairs(holdings(consumer)) do
   if not known[holding[1] .. holding[3]] then
