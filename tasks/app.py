@@ -137,6 +137,8 @@ def _transport(values: Settings) -> dict[str, Any]:
             "lease": values.worker_lease,
             "max_redeliveries": values.max_redeliveries,
             "reserved_slots": values.reserved_slots,
+            "max_queued": values.max_queued,
+            "max_parked": values.max_parked,
             "reserved_priority": int(Priority.URGENT),
         },
         "result_backend": result_url,

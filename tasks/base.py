@@ -73,6 +73,7 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
         Raises:
             InvalidPriority: the priority is not an integer.
             QueueClosed: the queue is being quiesced, and refuses new tasks.
+            QueueFull: the queue takes no new work.
             BrokerUnreachable: the broker does not answer.
         """
         sent_args, sent_kwargs, sent_options = self.prepare(args or (), kwargs or {}, options)

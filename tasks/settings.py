@@ -117,8 +117,12 @@ class Settings(BaseSettings):
     worker_lease: float = Field(8.0, ge=3, le=600)
     #: How often a task that loses its worker is delivered again before it becomes a dead letter.
     max_redeliveries: int = Field(5, ge=0, le=1000)
-    #: How many of a worker's slots are kept for tasks of ``Priority.URGENT`` and beyond.
-    reserved_slots: int = Field(0, ge=0, le=1000)
+    #: How many of a worker's slots are kept for tasks of ``Priority.URGENT`` and beyond; None: one of four or more.
+    reserved_slots: int | None = Field(None, ge=0, le=1000)
+    #: With how many tasks, waiting or running, a queue without a bound of its own takes no new work; 0: any number.
+    max_queued: int = Field(0, ge=0)
+    #: The same with parked tasks.
+    max_parked: int = Field(0, ge=0)
 
     #: The first hold-off after a failed initial sync.
     sync_hold_off: float = Field(60.0, gt=0)

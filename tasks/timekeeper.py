@@ -25,7 +25,7 @@ from tasks.errors import BrokerUnreachable
 from tasks.periodic import TICK_HEADER, PeriodicTask
 from tasks.settings import Settings
 from tasks.ticks import Entry, Ledger, Pass, Tick
-from tasks.transport import Outbox, QueueClosed
+from tasks.transport import Outbox, QueueClosed, QueueFull
 
 logger = get_logger(__name__)
 
@@ -189,7 +189,7 @@ class Timekeeper:
                 self._queue(connection.default_channel).queue_declare()
             try:
                 outbox.send(unique=False)
-            except QueueClosed as closed:
+            except (QueueClosed, QueueFull) as closed:
                 logger.info("%s: ticks wait until their queue takes new tasks: %s", self._name, closed)
                 return
         for name, tick in written:

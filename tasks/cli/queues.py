@@ -43,6 +43,14 @@ def _holds_something(stats: QueueStats) -> bool:
     return bool(held or stats.pauses or stats.slots is not None)
 
 
+def _number(most: str | None, option: str) -> int | None:
+    if most is None or most == "none":
+        return None if most is None else 0
+    if not most.isdecimal():
+        raise click.BadParameter(f"{most!r} is neither a whole number from 0 nor none", param_hint=option)
+    return int(most)
+
+
 def _row(stats: QueueStats) -> dict[str, Any]:
     return {
         "queue": stats.queue,
@@ -69,7 +77,8 @@ def show(queue: str, as_json: bool) -> None:
       fleetring queues show actions --json
     """  # noqa: D301 - click's \b keeps the lines of a paragraph apart
     stats = pool.stats(queue)
-    row = asdict(stats) if as_json else {**_row(stats), "depth": stats.depth or None}
+    bounds = {"max_queued": stats.max_queued, "max_parked": stats.max_parked}
+    row = asdict(stats) if as_json else {**_row(stats), **bounds, "depth": stats.depth or None}
     print_rows(f"queue {queue}", [row], as_json=as_json)
 
 
@@ -134,6 +143,24 @@ def resize(queue: str, slots: str) -> None:
         raise click.BadParameter(f"{slots!r} is neither a whole number from 0 nor none", param_hint="SLOTS")
     pool.resize(queue, None if slots == "none" else int(slots))
     click.echo(f"queue {queue} runs {'any number of' if slots == 'none' else f'at most {slots}'} tasks at once")
+
+
+@queues.command()
+@queue_argument
+@click.option("--max-queued", metavar="N", help='How many tasks may wait or run; "none" for any number.')
+@click.option("--max-parked", metavar="N", help='How many of them may be parked; "none" for any number.')
+def bound(queue: str, max_queued: str | None, max_parked: str | None) -> None:
+    """Let a queue refuse new work while it holds so much; a bound that isn't given is the setting's again.
+
+    \b
+    Examples:
+      fleetring queues bound actions --max-queued 10000 --max-parked 500
+      fleetring queues bound actions
+    """  # noqa: D301 - click's \b keeps the lines of a paragraph apart
+    pool.bound(queue, _number(max_queued, "--max-queued"), _number(max_parked, "--max-parked"))
+    stats = pool.stats(queue)
+    most, most_parked = (str(most or "any number of") for most in (stats.max_queued, stats.max_parked))
+    click.echo(f"queue {queue} holds {most} tasks and {most_parked} parked ones before it takes no new work")
 
 
 @queues.command()

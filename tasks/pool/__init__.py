@@ -7,13 +7,14 @@
 
 from tasks.pool.adding import add, add_many
 from tasks.pool.dead import dead_letters, drop_dead, retry_dead
-from tasks.pool.queues import has_running_tasks, pause, resize, resume, stats
+from tasks.pool.queues import bound, has_running_tasks, pause, resize, resume, stats
 from tasks.pool.quiescing import quiesce
 from tasks.pool.waiting import cancel, change_priority, find, list_
 
 __all__ = [
     "add",
     "add_many",
+    "bound",
     "cancel",
     "change_priority",
     "dead_letters",

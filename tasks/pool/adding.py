@@ -35,6 +35,7 @@ def add(signature: Signature, priority: int = 0, task_id: str | None = None) -> 
     Raises:
         DuplicateTask: a task with this id waits or runs already.
         QueueClosed: the queue is being quiesced, and refuses new tasks.
+        QueueFull: the queue takes no new work.
         InvalidPriority: the priority is not an integer.
         InvalidArguments: this is no signature, or its task does not take its arguments.
     """
@@ -58,6 +59,7 @@ def add_many(
         DuplicateTask: an id lives already, or occurs twice; nothing was added.
         MismatchedBatch: a list has another length than `signatures`.
         QueueClosed: a queue is being quiesced, and refuses new tasks.
+        QueueFull: a queue takes less new work than this; nothing was added.
         InvalidPriority: a priority is not an integer.
         InvalidArguments: something is no signature, or its task does not take its arguments.
     """

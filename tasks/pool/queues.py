@@ -89,6 +89,27 @@ def _named(reason: str) -> str:
     return reason
 
 
+def bound(queue: str, max_queued: int | None = None, max_parked: int | None = None) -> None:
+    """Let a queue refuse new work (`QueueFull`) while it holds so much; kept in the broker, for all who add.
+
+    What was accepted is never refused: retries, deferrals, parked tasks that go back, and what running tasks send.
+
+    Args:
+        queue: its name.
+        max_queued: how many tasks may wait or run; 0 for any number. Defaults to None: the setting of whoever adds.
+        max_parked: how many of them may be parked; 0 for any number. Defaults to None, as above.
+
+    Raises:
+        UnknownQueue: there is no such queue.
+        InvalidArguments: a bound is no number from 0.
+    """
+    for most in (max_queued, max_parked):
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
+            raise InvalidArguments(f"a bound of {most!r} is not possible: give a whole number from 0, or None")
+    with app.queues() as queues:
+        queues.bound(known(queues, queue), max_queued, max_parked)
+
+
 def resize(queue: str, slots: int | None) -> None:
     """Let at most so many tasks of a queue run at once, counted over all workers, also those that start later.
 

@@ -1,12 +1,14 @@
 """Fleetring's kombu transport for Redis: queues in sorted sets, one script a verb, leases instead of timeouts."""
 
 from tasks.transport.admin import Gate, Queues
+from tasks.transport.claims import kept_for_urgent
 from tasks.transport.connection import AMQP, Connection
 from tasks.transport.errors import (
     DeadLettered,
     DuplicateTask,
     NoSuchTask,
     QueueClosed,
+    QueueFull,
     TransportError,
     UnsupportedKombu,
 )
@@ -36,6 +38,7 @@ __all__ = [
     "ParkableRequest",
     "Parked",
     "QueueClosed",
+    "QueueFull",
     "QueueStats",
     "QueueStep",
     "Queues",
@@ -46,4 +49,5 @@ __all__ = [
     "UnsupportedKombu",
     "buried",
     "install",
+    "kept_for_urgent",
 ]

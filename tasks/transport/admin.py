@@ -77,13 +77,15 @@ class Queues:
         Raises:
             DuplicateTask: an id lives already, or occurs twice.
             QueueClosed: a queue is being quiesced.
+            QueueFull: a queue takes less new work than this.
             ValueError: a priority is beyond +-2**53, or there are more tasks than `AT_ONCE`.
         """
         if not tasks:
             return
         if len(tasks) > self.AT_ONCE:
             raise ValueError(f"{len(tasks)} tasks are too many for one step: add at most {self.AT_ONCE} at once")
-        arguments: list[Any] = []
+        channel = self._connection.default_channel
+        arguments: list[Any] = [channel.max_queued, channel.max_parked]
         for _, run in groupby(tasks, key=attrgetter("queue", "priority", "delay", "lifetime")):
             alike = list(run)
             arguments += (*alike[0].kind, len(alike))
@@ -188,6 +190,16 @@ class Queues:
         """Let at most `slots` tasks of `queue` run at once, over all workers; None takes the limit away."""
         self._call("limit", queue, "" if slots is None else slots)
 
+    def bound(self, queue: str, max_queued: int | None, max_parked: int | None) -> None:
+        """Let `queue` take no new work while so many tasks live in it, or so many of them are parked.
+
+        Args:
+            queue: its name.
+            max_queued: how many tasks wait or run; 0 for any number, None for the transport option of each publisher.
+            max_parked: how many tasks are parked; 0 and None as above.
+        """
+        self._call("bound", queue, *("-" if most is None else most for most in (max_queued, max_parked)))
+
     def close_gate(self, queue: str, token: str, mode: Gate, seconds: float) -> None:
         """Refuse new tasks for `queue`, for so many seconds at most; each token closes it for itself.
 
@@ -211,7 +223,11 @@ class Queues:
 
     def stats(self, queue: str) -> QueueStats:
         """Count what `queue` holds; an unknown queue holds nothing."""
-        depth, oldest, age, running, parked, delayed, dead, paused, limit = self._call("stats", queue)
+        depth, oldest, age, running, parked, delayed, dead, paused, limit, bounds = self._call("stats", queue)
+        channel = self._connection.default_channel
+        stored = bounds.split() or [b"-", b"-"]
+        usual = (channel.max_queued, channel.max_parked)
+        max_queued, max_parked = (own if own != b"-" else most for own, most in zip(stored, usual, strict=True))
         return QueueStats(
             queue=queue,
             depth={int(depth[i]): int(depth[i + 1]) for i in range(0, len(depth), 2)},
@@ -222,6 +238,8 @@ class Queues:
             dead=int(dead),
             pauses={reason: int(at) / MICROSECONDS for reason, at in json.loads(paused or b"{}").items()},
             slots=int(limit) if limit else None,
+            max_queued=int(max_queued) or None,
+            max_parked=int(max_parked) or None,
         )
 
     def has_running_tasks(self, queue: str) -> bool:

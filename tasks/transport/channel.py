@@ -27,7 +27,8 @@ class Channel(ProducingChannel):
     Transport options, times in seconds: `lease` (8) after which a silent consumer is dead, `heartbeat` (1) between
     signs of life of an idle one, `restart_grace` (40) after a server's start in which nobody is declared dead,
     `adopt_every` (5) seconds between looks at kombu's own lists, for messages of a stock producer (0: never),
-    `max_redeliveries` (5), `reserved_slots` (0) kept for tasks of `reserved_priority` (-20) or a lower number.
+    `max_redeliveries` (5), `reserved_slots` (None: see `kept_for_urgent`) for tasks of `reserved_priority` (-20) or a
+    lower number, `max_queued` and `max_parked` (0: any number) tasks with which a queue takes no new work.
     """
 
     QoS = QoS
@@ -37,7 +38,7 @@ class Channel(ProducingChannel):
     restart_grace = 40.0
     adopt_every = 5.0
     max_redeliveries = 5
-    reserved_slots = 0
+    reserved_slots: int | None = None
     reserved_priority = -20
 
     from_transport_options: ClassVar[tuple[str, ...]] = (
@@ -49,6 +50,8 @@ class Channel(ProducingChannel):
         "max_redeliveries",
         "reserved_slots",
         "reserved_priority",
+        "max_queued",
+        "max_parked",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -21,6 +21,14 @@ UNLIMITED = 32
 
 ADOPTED_AT_ONCE = 500
 
+RESERVING_FROM = 4
+"""Slots from which on a worker keeps one for urgent tasks, unless it is told otherwise."""
+
+
+def kept_for_urgent(configured: int | None, slots: int) -> int:
+    """Return how many of a worker's slots only urgent tasks get: what is configured, else one of four or more."""
+    return (1 if slots >= RESERVING_FROM else 0) if configured is None else configured
+
 
 class Claims:
     """The questions of one channel to the broker, and what their answers bring.
@@ -30,11 +38,14 @@ class Claims:
 
     Attributes:
         slots: how many tasks could start now. Defaults to None: as many as the prefetch count allows.
+        size: how many tasks run at once. Defaults to None: unknown, so that no slot is kept for urgent tasks unless
+            the channel says how many.
     """
 
     def __init__(self, channel: "Channel") -> None:
         self.channel = channel
         self.slots: Callable[[], int] | None = None
+        self.size: Callable[[], int] | None = None
         self._idle = False
         self._registered = False
         self._look_at = 0.0
@@ -124,7 +135,8 @@ class Claims:
         """Return the number of a claim and its second half, which asks for tasks."""
         number, channel = self.consumer.number_claim(), self.channel
         registered = "1" if self._registered else "0"
-        return number, [number, free, channel.reserved_slots, channel.reserved_priority, registered, *queues]
+        reserved = kept_for_urgent(channel.reserved_slots, self.size() if self.size else 0)
+        return number, [number, free, reserved, channel.reserved_priority, registered, *queues]
 
     def get_one(self, queue: str) -> dict[str, Any]:
         """Claim one task of `queue` at once.

@@ -62,6 +62,25 @@ class QueueClosed(TransportError):
         self.queue, self.mode, self.remaining = queue, mode, remaining
 
 
+class QueueFull(TransportError):
+    """A queue takes no new work, because it holds as much as it may; what running tasks send is taken all the same.
+
+    Args:
+        queue: its name.
+        bound: which one is reached: ``max_queued`` or ``max_parked``.
+        held: how many tasks, or parked ones, there are.
+        most: how many there may be.
+    """
+
+    def __init__(self, queue: str, bound: str, held: int, most: int) -> None:
+        what = "parked tasks" if bound == "max_parked" else "tasks"
+        super().__init__(
+            f"Queue {queue} takes no new work: it holds {held} {what}, and its {bound} is {most}. Add less at once, or "
+            "later; or raise the bound, once you know that its workers keep up"
+        )
+        self.queue, self.bound, self.held, self.most = queue, bound, held, most
+
+
 def refusal(error: redis.ResponseError) -> Exception:
     """Return what a script's error means; one that no script of ours raised is returned as it is."""
     word, _, rest = str(error).removeprefix("ERR ").partition(" ")
@@ -70,4 +89,7 @@ def refusal(error: redis.ResponseError) -> Exception:
     if word == "QUIESCING":
         mode, left, queue = rest.split(" ", 2)
         return QueueClosed(queue, mode, int(left) / 1_000_000)
+    if word == "FULL":
+        bound, held, most, queue = rest.split(" ", 3)
+        return QueueFull(queue, bound, int(held), int(most))
     return error

@@ -56,6 +56,7 @@ class Outbox(Producer):
         Raises:
             DuplicateTask: an id lives already, or occurs twice.
             QueueClosed: a queue is being quiesced.
+            QueueFull: a queue takes no new work.
         """
         if unique:
             Queues(self.connection).add(self.tasks)
@@ -67,10 +68,11 @@ class Outbox(Producer):
 
     def _publish_all(self) -> None:
         with self.channel.conn_or_acquire() as client:
+            bounds = (self.channel.max_queued, self.channel.max_parked)
             pipeline = client.pipeline(transaction=False)
             for task in self.tasks:
                 queue, *rest = task.kind
-                pipeline.evalsha(script("publish").sha, 1, ROOT, "1", queue, task.id, *rest, task.payload)
+                pipeline.evalsha(script("publish").sha, 1, ROOT, "1", queue, task.id, *rest, task.payload, *bounds)
             try:
                 pipeline.execute()
             except NoScriptError:

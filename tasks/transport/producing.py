@@ -24,6 +24,8 @@ class ProducingChannel(BaseChannel):  # type: ignore[misc] # see kombu_parts
     socket_timeout = 5.0
     socket_connect_timeout = 5.0
     socket_keepalive = True
+    max_queued = 0
+    max_parked = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._commander: Any = None
@@ -85,7 +87,8 @@ class ProducingChannel(BaseChannel):  # type: ignore[misc] # see kombu_parts
     def _put(self, queue: str, message: Message, **kwargs: Any) -> None:
         batch = kwargs.pop("_publish_batch", None)
         to_named_exchange = bool(message["properties"]["delivery_info"].get("exchange"))
-        arguments = ("0" if to_named_exchange else "1", *envelope(queue, message))
+        create = "0" if to_named_exchange else "1"
+        arguments = (create, *envelope(queue, message), self.max_queued, self.max_parked)
         if batch is not None:
             batch.add("evalsha", script("publish").sha, 1, ROOT, *arguments)
             return

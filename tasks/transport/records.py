@@ -28,6 +28,8 @@ class QueueStats:
         oldest: age in seconds of the ready task that arrived first; None without one.
         pauses: named reasons for which the queue is paused, each with the time (epoch seconds) since when.
         slots: how many of its tasks run at once, at most; None without a limit.
+        max_queued: with how many living tasks it takes no new work; None for any number.
+        max_parked: with how many parked tasks it takes no new work; None for any number.
     """
 
     queue: str
@@ -39,6 +41,8 @@ class QueueStats:
     dead: int
     pauses: dict[str, float]
     slots: int | None
+    max_queued: int | None
+    max_parked: int | None
 
     @property
     def ready(self) -> int:

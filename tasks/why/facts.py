@@ -49,7 +49,7 @@ class QueueFacts:
 
     look: Look
     workers: tuple[WorkerFacts, ...]
-    reserved_slots: int
+    reserved_slots: int | None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.priority import Priority
+from tasks.transport import kept_for_urgent
 from tasks.why.facts import QueueFacts, WorkerFacts
 from tasks.why.report import Cause
 from tasks.why.words import counted, listed, number, short, span
@@ -39,12 +40,16 @@ def _limited(facts: QueueFacts) -> list[Cause]:
     return [Cause("limit", text, details=details)]
 
 
+def _kept(facts: QueueFacts, worker: WorkerFacts, priority: int) -> int:
+    return kept_for_urgent(facts.reserved_slots, worker.slots) if priority > Priority.URGENT else 0
+
+
 def _workers(facts: QueueFacts, priority: int) -> list[Cause]:
     mine = [worker for worker in facts.workers if worker.consumes]
     at_work = [worker for worker in mine if worker.stage == "running"]
     if not at_work:
         return [_nobody(facts, mine)]
-    usable = [worker.free - (facts.reserved_slots if priority > Priority.URGENT else 0) for worker in at_work]
+    usable = [worker.free - _kept(facts, worker, priority) for worker in at_work]
     if max(usable) > 0:
         return []
     free = sum(worker.free for worker in at_work)

@@ -60,6 +60,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.past: list[tuple[str, str, tuple[bytes, str]]] = []
         self.paused: set[str] = set()
         self.limits: dict[str, int] = {}
+        self.bounds: dict[str, int] = {}
         for queue in QUEUES:
             call(self.client, "declare", queue, "")
         self.publish_batch(batch)
@@ -118,7 +119,12 @@ class QueueMachine(RuleBasedStateMachine):
     def publish_one(self, task_id: str, queue: str, priority: int, delayed: bool) -> None:
         old = self.tasks.get(task_id)
         payload = f"{task_id} {next(self.clock)}"
-        call(self.client, "publish", "1", queue, task_id, priority, HOUR if delayed else 0, "", payload)
+        arguments = ("1", queue, task_id, priority, HOUR if delayed else 0, "", payload)
+        if old is None and self.overflows(queue, 1):
+            with pytest.raises(redis.ResponseError, match="FULL max_queued"):
+                call(self.client, "publish", *arguments)
+            return
+        call(self.client, "publish", *arguments)
         waited = old is not None and old.state in {"ready", "delayed", "parked"}
         arrival = old.arrival if old and waited else next(self.clock)
         self.tasks[task_id] = Task(queue, priority, arrival, "delayed" if delayed else "ready")
@@ -243,14 +249,26 @@ class QueueMachine(RuleBasedStateMachine):
         if slots is not None:
             self.limits[queue] = slots
 
+    @rule(queue=queues, most=st.one_of(st.none(), st.integers(0, 6)))
+    def bound(self, queue: str, most: int | None) -> None:
+        call(self.client, "bound", queue, "-" if most is None else most, "-")
+        self.bounds[queue] = most or 0
+
+    def overflows(self, queue: str, count: int) -> bool:
+        living = sum(task.queue == queue and task.state != "dead" for task in self.tasks.values())
+        return 0 < self.bounds.get(queue, 0) < living + count
+
     @rule(batch=st.lists(st.tuples(ids, queues, priorities), min_size=1, max_size=4))
     def add(self, batch: list[tuple[str, str, int]]) -> None:
         chosen = [task_id for task_id, _, _ in batch]
         runs = [(queue, priority, 0, "", 1, i, f"{i} {next(self.clock)}") for i, queue, priority in batch]
-        arguments = [part for run in runs for part in run]
+        arguments = [0, 0, *(part for run in runs for part in run)]
         taken = {task_id for task_id, task in self.tasks.items() if task.state != "dead"}
         if len(set(chosen)) < len(chosen) or taken & set(chosen):
             with pytest.raises(redis.ResponseError, match="DUPLICATE"):
+                call(self.client, "add", *arguments)
+        elif any(self.overflows(queue, [q for _, q, _ in batch].count(queue)) for _, queue, _ in batch):
+            with pytest.raises(redis.ResponseError, match="FULL max_queued"):
                 call(self.client, "add", *arguments)
         elif not self.tasks.keys() & set(chosen):
             assert call(self.client, "add", *arguments) == len(batch)

@@ -1,16 +1,18 @@
 -- Adds new tasks, all or none.
 --
 -- KEYS[1]  root
--- ARGV     runs of tasks that differ only in id and payload, each: queue, priority, delay,
+-- ARGV[1]  how many tasks, ARGV[2] how many parked ones a queue without bounds of its own may hold; 0: any number
+-- ARGV[3+] runs of tasks that differ only in id and payload, each: queue, priority, delay,
 --          lifetime ('' = none; both in microseconds), number of tasks, then id and payload of each
--- Returns  the number of tasks, or the error DUPLICATE <id> or QUIESCING <mode> <microseconds> <queue>
+-- Returns  the number of tasks, or the error DUPLICATE <id>, QUIESCING <mode> <microseconds> <queue>, or
+--          FULL <max_queued or max_parked> <held> <bound> <queue>
 -- Cost     O(queues that hold tasks + log N) a task
 local now = clock()
 local AT_ONCE = 500 -- elements of one command, far below what Lua can unpack
 local runs, ids, payloads = {}, {}, {}
 
 local function read_arguments()
-  local i, seen = 1, {}
+  local i, seen = 3, {}
   while i < #ARGV do
     local run = {
       queue = ARGV[i], priority = tonumber(ARGV[i + 1]), delay = tonumber(ARGV[i + 2]),
@@ -51,6 +53,21 @@ local function find_refusal()
   end
 end
 
+local function has_new_work(run)
+  for i = run.first, run.last do
+    if not parent_in(payloads[i]) then return true end
+  end
+end
+
+local function find_overflow()
+  local counts = {}
+  for _, run in ipairs(runs) do
+    counts[run.queue] = (counts[run.queue] or 0) + run.last - run.first + 1
+    local full = overflow(run.queue, counts[run.queue], ARGV[1], ARGV[2])
+    if full and has_new_work(run) then return full end
+  end
+end
+
 -- Collects pairs for one command on one key, and sends them in pieces.
 local function collector(command, name)
   local list = {}
@@ -86,7 +103,7 @@ if twice then return redis.error_reply('DUPLICATE ' .. twice) end
 local id, same = find_living()
 if same then return #ids end
 if id then return redis.error_reply('DUPLICATE ' .. id) end
-local refused = find_refusal()
+local refused = find_refusal() or find_overflow()
 if refused then return refused end
 local arrival = reserve_arrivals(now, #ids)
 for _, run in ipairs(runs) do arrival = add(run, arrival) end

@@ -4,7 +4,9 @@
 -- ARGV[1]  '1': the queue is created when it is unknown; '0': the message is dropped then
 -- ARGV[2]  queue       ARGV[3]  id         ARGV[4]  priority
 -- ARGV[5]  delay       ARGV[6]  lifetime ('' = none; both in microseconds)    ARGV[7]  payload
--- Returns  1, 0 when the message was dropped, or the error QUIESCING <mode> <microseconds> <queue>
+-- ARGV[8]  how many tasks, ARGV[9] how many parked ones a queue without bounds of its own may hold; 0: any number
+-- Returns  1, 0 when the message was dropped, or the error QUIESCING <mode> <microseconds> <queue>, or
+--          FULL <max_queued or max_parked> <held> <bound> <queue>
 -- Cost     O(log N)
 local create, queue, id, priority = ARGV[1] == '1', ARGV[2], ARGV[3], tonumber(ARGV[4])
 local delay, lifetime, payload = tonumber(ARGV[5]), ARGV[6], ARGV[7]
@@ -50,6 +52,8 @@ local mode, left = gate_of(queue, now)
 if mode and not is_awaited(queue, id, payload) then return refusal(queue, mode, left) end
 local wanted, vanishes_after = lifetime_of_queue()
 if not wanted then return 0 end
+local full = not vanishes_after and overflow(queue, 1, ARGV[8], ARGV[9])
+if full and not parent_in(payload) and not find(id, { queue }) then return full end
 publish()
 if vanishes_after then
   for _, name in ipairs(queue_keys(queue)) do redis.call('PEXPIRE', name, vanishes_after) end

@@ -3,7 +3,7 @@
 -- KEYS[1]  root
 -- ARGV[1]  queue
 -- Returns  {{priority, number, ...} of ready tasks, oldest arrival of them or '', age of that in microseconds,
---          running, parked, delayed, dead, pause reasons as JSON or '', limit or ''}
+--          running, parked, delayed, dead, pause reasons as JSON or '', limit or '', bounds or ''}
 -- Cost     O(priorities * log N), with ageing O(N)
 local queue, now = ARGV[1], clock()
 local ready = key(queue, 'ready')
@@ -44,5 +44,5 @@ return {
   depth, oldest or '', oldest and digits(now - tonumber(oldest)) or '0', running(queue),
   redis.call('ZCARD', key(queue, 'parked')), redis.call('ZCARD', key(queue, 'delayed')),
   redis.call('HLEN', key(queue, 'dead')), redis.call('HGET', root .. 'paused', queue) or '',
-  redis.call('HGET', root .. 'limits', queue) or '',
+  redis.call('HGET', root .. 'limits', queue) or '', redis.call('HGET', root .. 'bounds', queue) or '',
 }
