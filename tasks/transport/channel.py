@@ -77,6 +77,11 @@ class Channel(ProducingChannel):
             self.identity = inherit(*self._broker)
         return self.identity
 
+    @property
+    def has_loop(self) -> bool:
+        """Whether an event loop reads for this channel, as in a worker."""
+        return self.connection.cycle.loop is not None
+
     # -- consuming
 
     def _get(self, queue: str) -> Message:
@@ -136,7 +141,7 @@ class Channel(ProducingChannel):
 
     def on_settled(self) -> None:
         """Tell the broker at once what was settled, unless an event loop is about to."""
-        if self.identity is not None and self.connection is not None and self.connection.cycle.loop is None:
+        if self.identity is not None and self.connection is not None and not self.has_loop:
             self.settlements.settle()
 
     def wake_up_in(self, seconds: float) -> None:
@@ -175,6 +180,8 @@ class Channel(ProducingChannel):
     def basic_cancel(self, consumer_tag: str) -> Any:
         """Stop consuming a queue; its wake-ups are for others from now on."""
         queue = self._tag_to_queue.get(consumer_tag)
+        if not self.has_loop:
+            self.claims.return_last()  # the next consumer of this channel is another one
         cancelled = super().basic_cancel(consumer_tag)
         if queue and not self._closing and queue not in self.active_queues:
             self.call("unlisten", self.consumer.id, queue)

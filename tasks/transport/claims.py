@@ -119,6 +119,8 @@ class Claims:
             return 0
         room = qos.can_consume_max_estimate()
         free = UNLIMITED if room is None else room
+        if not self.channel.has_loop:
+            free = min(free, 1)  # who drains without a loop counts on one delivery a call
         if self.slots is not None:
             return max(min(free, self.slots()), 0)
         # Celery's worker_disable_prefetch replaces can_consume: one free slot is all it vouches for.
@@ -174,6 +176,11 @@ class Claims:
             if not deliveries:
                 return True
         raise Empty
+
+    def return_last(self) -> None:
+        """Give back what the claim under way brings, unserved: whoever asked for it has gone."""
+        if self.channel.claiming:
+            self.channel.settlements.release([tag for tag, _ in self.accept_last()])
 
     def accept_last(self) -> list[tuple[str, Delivery]]:
         """Read the answer under way; returns what it brings, held already, with its tags."""

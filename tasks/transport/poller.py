@@ -1,6 +1,7 @@
 """The poller: keeps each consuming channel's two connections in the event loop, one that asks, one that is woken."""
 
 import logging
+from queue import Empty
 from typing import Any
 
 from tasks.transport.channel import CLAIM, Channel
@@ -44,13 +45,19 @@ class Poller(BasePoller):  # type: ignore[misc] # see kombu_parts
         return {fd: channel for fd, channel in self._fd_to_chan.items() if fd not in watched}
 
     def on_readable(self, fileno: int) -> Any:
-        """Read from one connection; a full consumer reads, too, for its answers are few and small."""
+        """Read from one connection; a full consumer reads, too, for its answers are few and small.
+
+        Raises:
+            Empty: nothing was delivered, only a hint or a confirmation; kombu counts whatever else returns as a delivery.
+        """
         known = self._fd_to_chan.get(fileno)
         if known is None:
             logger.debug("Descriptor %r became readable after its channel had gone.", fileno)
             return None
         channel, kind = known
-        return channel.handlers[kind]()
+        if not channel.handlers[kind]():
+            raise Empty
+        return True
 
     def get(self, callback: Any, timeout: float | None = None) -> Any:
         """Wait for one delivery, at most `timeout` seconds, without an event loop."""

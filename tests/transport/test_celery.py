@@ -36,6 +36,7 @@ def test_canvas_retries_and_remote_control_work(app: Celery, start_worker: Start
     assert joined.get(timeout=60) == 12
     assert retried.get(timeout=60) == 2
     assert list(app.control.inspect(timeout=0.7).ping()) == ["w0@test"]
+    assert all(app.control.inspect(timeout=5, limit=1).ping() for _ in range(10))
 
 
 @pytest.mark.parametrize("pool", POOLS)
