@@ -48,7 +48,7 @@ class Poller(BasePoller):  # type: ignore[misc] # see kombu_parts
         """Read from one connection; a full consumer reads, too, for its answers are few and small.
 
         Raises:
-            Empty: nothing was delivered, only a hint or a confirmation; kombu counts whatever else returns as a delivery.
+            Empty: nothing was delivered, only a hint or a confirmation; kombu would count a return as a delivery.
         """
         known = self._fd_to_chan.get(fileno)
         if known is None:

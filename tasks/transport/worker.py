@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+MOURNED_EVERY = 1.0
+"""Seconds between looks at a prefork pool's processes. billiard looks when one closes its files, which is often before
+it can be waited for, and then not before five seconds have passed; so long its slot would be dead."""
+
+
 class Keeper:
     """A thread that renews the lease while the main loop cannot: inside a solo pool's task, or while draining.
 
@@ -59,6 +64,7 @@ class QueueStep(bootsteps.StartStopStep):
         explain_requests(consumer.app)  # before the worker decides how it runs each task
         self._keeper: Keeper | None = None
         self._channel: Channel | None = None
+        self._mourning: Any = None
 
     def start(self, consumer: Any) -> None:
         """Introduce the worker to the channel that its tasks come from."""
@@ -76,9 +82,14 @@ class QueueStep(bootsteps.StartStopStep):
         explain_refusals(consumer)
         if blocks_the_loop(consumer.pool):
             self._keeper = Keeper(channel)
+        if consumer.hub is not None:
+            self._mourning = consumer.hub.call_repeatedly(MOURNED_EVERY, consumer.pool.maintain_pool)
 
     def stop(self, consumer: Any) -> None:
         """Keep the lease while the pool ends its tasks."""
+        if self._mourning is not None:
+            self._mourning.cancel()
+            self._mourning = None
         draining = state.should_stop is not None or state.should_terminate is not None
         if draining and self._channel is not None and self._keeper is None:
             self._keeper = Keeper(self._channel)

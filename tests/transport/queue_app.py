@@ -3,6 +3,7 @@
 import builtins
 import json
 import os
+import resource
 import signal
 import time
 from typing import Any
@@ -29,7 +30,7 @@ def make_app(url: str, **options: Any) -> Celery:
         worker_prefetch_multiplier=1,
     )
     install(app)
-    for function in (add, record, sleep, die, throw, fail_twice, total, park_once):
+    for function in (add, record, sleep, die, throw, exhaust, fail_twice, total, park_once):
         app.task(function, name=function.__name__, bind=True)
     return app
 
@@ -78,6 +79,16 @@ def die(self: Task[..., Any]) -> None:
 def throw(self: Task[..., Any], error: str) -> None:
     note(self, "started")
     raise getattr(builtins, error)
+
+
+def exhaust(self: Task[..., Any]) -> None:
+    """Ask for more memory than the process may have from now on."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (2**30, before[1]))
+    try:
+        bytearray(2**31)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def fail_twice(self: Task[..., Any]) -> int:

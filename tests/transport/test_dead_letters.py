@@ -1,6 +1,7 @@
 """Whoever waits for a task that became a dead letter learns of it, and so do those who watch."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -130,3 +131,34 @@ def test_whatever_a_task_raises_its_caller_is_told_and_the_worker_goes_on(
         lacks.get(timeout=60)
     assert app.send_task("add", args=[1, 2]).get(timeout=60) == 3
     assert journal("started") == [ends.id, lacks.id]
+
+
+def test_a_slot_whose_process_a_task_has_ended_works_again_soon(app: Celery, start_worker: Start) -> None:
+    # Given a worker with one process, which tasks end; billiard notices that at times, else within five seconds
+    start_worker("-c1")
+    pauses = []
+    for _ in range(3):
+        leaver = app.send_task("throw", args=["SystemExit"])
+        with pytest.raises(DeadLettered):
+            leaver.get(timeout=20)
+
+        # When another task comes
+        began = time.monotonic()
+        assert app.send_task("add", args=[1, 2]).get(timeout=20) == 3
+        pauses.append(time.monotonic() - began)
+
+    # Then a new process runs it
+    assert min(pauses) < 3
+
+
+def test_a_task_that_runs_out_of_memory_fails_and_its_worker_goes_on(app: Celery, start_worker: Start) -> None:
+    # Given a worker
+    start_worker("-c1")
+
+    # When a task asks for more memory than its process may have
+    hungry = app.send_task("exhaust")
+
+    # Then it fails with what happened, and the next one runs
+    with pytest.raises(MemoryError):
+        hungry.get(timeout=20)
+    assert app.send_task("add", args=[1, 2]).get(timeout=20) == 3

@@ -75,10 +75,9 @@ def test_no_task_is_lost_when_processes_are_killed_at_random_instants(
 
 def kill_a_child(worker: Any, dice: random.Random) -> None:
     """Kill one process of a worker's pool; none when it has just lost them all."""
-    listed = Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children").read_text().split()
-    if listed:
+    if listed := children(worker):
         with suppress(ProcessLookupError):
-            os.kill(int(dice.choice(listed)), signal.SIGKILL)
+            os.kill(dice.choice(listed), signal.SIGKILL)
 
 
 def runs_of_settled_tasks(client: redis.Redis, journal: list[str]) -> Counter[str]:
@@ -87,20 +86,61 @@ def runs_of_settled_tasks(client: redis.Redis, journal: list[str]) -> Counter[st
     return Counter(task_id for task_id in journal if task_id not in living)
 
 
-def test_a_task_fetched_by_a_stopped_worker_runs_elsewhere(
-    app: Celery, wait_until: Wait, start_worker: Callable[..., Any], journal: Callable[..., list[str]]
+def children(worker: Any) -> list[int]:
+    """The processes of a worker's pool."""
+    return [
+        int(pid) for pid in Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children").read_text().split()
+    ]
+
+
+def test_a_task_that_was_fetched_but_not_started_runs_elsewhere_when_its_worker_dies(
+    app: Celery,
+    client: redis.Redis,
+    wait_until: Wait,
+    start_worker: Callable[..., Any],
+    journal: Callable[..., list[str]],
 ) -> None:
-    # Given a worker whose main process is stopped at the moment when a task is published for it
+    # Given a worker whose pool is stopped, so that it holds a task which it cannot start
     worker = start_worker("-c1")
-    worker.signal(signal.SIGSTOP)
+    for pid in children(worker):
+        os.kill(pid, signal.SIGSTOP)
     task = app.send_task("record")
+    wait_until(lambda: any(client.hlen(key) for key in client.scan_iter("fleetring:held:*")))
 
-    # When it is killed without having started anything
+    # When it is stopped, too, and killed
+    worker.signal(signal.SIGSTOP)
     worker.kill()
-    start_worker("-c1")
+    assert journal() == []
 
-    # Then the task runs on the next worker
-    wait_until(lambda: task.id in journal())
+    # Then the task runs on the next worker, once
+    start_worker("-c1")
+    wait_until(lambda: journal() == [task.id])
+    wait_until(lambda: not client.exists("fleetring:q:actions:tasks"))
+
+
+def test_a_server_that_forgets_its_scripts_is_taught_them_again(
+    app: Celery,
+    client: redis.Redis,
+    wait_until: Wait,
+    start_worker: Callable[..., Any],
+    journal: Callable[..., list[str]],
+) -> None:
+    # Given a worker with tasks
+    worker = start_worker("-c2")
+    sent = [app.send_task("sleep", args=[0.02]).id for _ in range(20)]
+
+    # When the server's scripts are flushed again and again while they run, and while more come
+    for _ in range(10):
+        client.script_flush()
+        sent += [app.send_task("sleep", args=[0.02]).id for _ in range(3)]
+        client.script_flush()
+        app.send_task("record", countdown=0.1)
+
+    # Then every task runs once, and the worker goes on
+    wait_until(lambda: len(journal("ended")) == len(sent) and len(journal()) == 10)
+    assert sorted(journal("ended")) == sorted(sent)
+    wait_until(lambda: not client.exists("fleetring:q:actions:tasks"))
+    assert worker.process.poll() is None
 
 
 def test_a_stopped_worker_that_comes_back_neither_starts_nor_acknowledges_what_went_elsewhere(
