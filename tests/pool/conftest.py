@@ -2,11 +2,6 @@
 
 import importlib.util
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,9 +11,9 @@ import pytest
 import redis
 
 from tasks import app, settings
+from tests.processes import WorkerProcess, wait_until
 
 HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -43,58 +38,21 @@ def broker(valkey_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
     settings.current.cache_clear()
 
 
-def wait_until(condition: Callable[[], Any], timeout: float = 60.0) -> Any:
-    """Return the first true value of `condition`; fail after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    pytest.fail(f"not within {timeout} s: {condition}")
-
-
 @pytest.fixture(name="wait_until")
 def wait_until_fixture() -> Callable[..., Any]:
     return wait_until
 
 
-class Worker:
-    """One real Celery worker process."""
-
-    def __init__(self, log: Path, *arguments: str) -> None:
-        self.log = log
-        command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-l", "INFO", "-I", "pool_tasks"]
-        environment = os.environ | {"PYTHONPATH": f"{REPOSITORY}:{HERE}", "PYTHONWARNINGS": "ignore"}
-        with log.open("w") as output:
-            self.process = subprocess.Popen(
-                [*command, "-Q", "actions", "--without-gossip", "--without-mingle", *arguments],
-                env=environment, stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
-
-    @property
-    def output(self) -> str:
-        return self.log.read_text()
-
-    def kill(self) -> None:
-        """End the worker and its children without a chance to do anything."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def terminate(self) -> None:
-        """Ask the worker to end, as an operator would, its tasks first."""
-        self.process.send_signal(signal.SIGTERM)
-
-
 @pytest.fixture
-def start_worker(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
-    workers: list[Worker] = []
+def start_worker(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    workers: list[WorkerProcess] = []
 
-    def start(*arguments: str) -> Worker:
-        name = f"w{len(workers)}@test"
-        worker = Worker(tmp_path / f"worker{len(workers)}.log", "-n", name, *arguments)
+    def start(*arguments: str) -> WorkerProcess:
+        number = len(workers)
+        usual = ("-I", "pool_tasks", "-Q", "actions", "-n", f"w{number}@test")
+        worker = WorkerProcess(tmp_path / f"worker{number}.log", "tasks", HERE, *usual, *arguments)
         workers.append(worker)
-        wait_until(lambda: "ready." in worker.output or worker.process.poll() is not None)
+        worker.wait_until_ready()
         return worker
 
     yield start

@@ -108,6 +108,6 @@ def test_a_running_task_tells_its_name_and_progress_and_hears_that_its_worker_sh
     # When the worker shuts down, then a running task hears it, ends, and its result is kept (G-35)
     obeying = pool.add(work.obey.s())
     wait_until(lambda: journal("began"))
-    worker.terminate()
+    worker.ask_to_end()
     assert obeying.get(timeout=60) == "ended early"
     worker.process.wait(20)

