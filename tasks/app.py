@@ -35,6 +35,9 @@ AUDIT = "tasks.audit.compare"
 #: The boot step that sweeps unfinished initial syncs where the settings ask for it.
 SWEEP = "tasks.initial_sync.restart:SweepUnfinished"
 
+#: The boot step that makes a worker as large as the sizes of its queues ask for; named for the same reason.
+SIZES = "tasks.pool.sizing:FollowSizes"
+
 #: Modules that hold the tasks of the system; Celery loads them by name when a worker or beat starts.
 INCLUDE = ("tasks.node_actions", "tasks.initial_sync", "tasks.audit", "beat_schedule")
 
@@ -68,7 +71,7 @@ class FleetringApp(Celery):
             )
         )
         # own_ticks by its name, for it knows the tasks, which know their application
-        self.steps["consumer"].update((QueueOwnership, ReapLocks, Life, "tasks.own_ticks:OwnTicks"))
+        self.steps["consumer"].update((QueueOwnership, ReapLocks, Life, "tasks.own_ticks:OwnTicks", SIZES))
         install(self)
         plugins.connect(self)
 

@@ -17,7 +17,7 @@ from tasks.drivers import node_drivers, subcloud_drivers
 from tasks.queue_ownership import coordinator_of
 from tasks.service import InitHost, run_hook
 from tasks.settings import Settings
-from tasks.transport.worker import blocks_the_loop
+from tasks.transport.worker import blocks_the_loop, slots_of
 from tasks.workers import Register, Report, Stage, Wish
 
 logger = get_logger(__name__)
@@ -42,8 +42,7 @@ class Presence:
         self._worker = worker
         self._settings: Settings = worker.app.settings
         self._register = Register(worker.app)
-        self._slots = int(worker.pool.num_processes)
-        self._weight = self._slots / SLOTS_OF_WEIGHT_ONE
+        self._weight = slots_of(worker) / SLOTS_OF_WEIGHT_ONE
         self.coordinator = coordinator_of(self._settings, worker.hostname, self._weight)
         self.stage = Stage.RUNNING
         self.consumer_id: Callable[[], str] = str
@@ -107,7 +106,7 @@ class Presence:
             host=socket.gethostname(),
             pid=os.getpid(),
             pool=type(worker.pool).__module__.rpartition(".")[2],
-            slots=self._slots,
+            slots=slots_of(worker),
             weight=self._weight,
             stage=self.stage,
             consumer=self.consumer_id(),

@@ -71,6 +71,8 @@ class Settings(BaseSettings):
 
     #: Places for running tasks in each worker.
     slots: int = Field(8, ge=1, le=1000)
+    #: How many places a worker has at the most, when the sizes of its queues (``pool.resize``) ask for more.
+    max_slots: int = Field(32, ge=1, le=1000)
     #: Which groups of queues a worker consumes when it is started without -Q; commas separate them.
     consume: Annotated[tuple[QueueGroup, ...], NoDecode] = (*SINGLE_QUEUES, "initial-sync")
     #: Modules with actions and drivers of your own, loaded by workers and beats, and by commands; commas separate them.

@@ -115,7 +115,9 @@ def resize(queue: str, slots: int | None) -> None:
 
     The broker keeps the number and hands out no task beyond it, whatever the pools of the workers are. A smaller
     number interrupts nothing: what runs goes on, and nothing starts until fewer run. At 0 running tasks are asked
-    to end (`should_terminate`), and waiting ones wait for a larger number. A larger number makes no worker larger.
+    to end (`should_terminate`), and waiting ones wait for a larger number. For a number that the workers cannot fill
+    together, each of them grows to its even share, at most to the setting ``max_slots``, and shrinks when it is taken
+    back.
 
     Args:
         queue: its name.

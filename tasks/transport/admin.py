@@ -190,6 +190,11 @@ class Queues:
         """Let at most `slots` tasks of `queue` run at once, over all workers; None takes the limit away."""
         self._call("limit", queue, "" if slots is None else slots)
 
+    def limits(self) -> dict[str, int]:
+        """Return how many tasks run at once of each queue that has a limit."""
+        flat = self._call("limits")
+        return {flat[i].decode(): int(flat[i + 1]) for i in range(0, len(flat), 2)}
+
     def bound(self, queue: str, max_queued: int | None, max_parked: int | None) -> None:
         """Let `queue` take no new work while so many tasks live in it, or so many of them are parked.
 

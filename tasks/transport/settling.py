@@ -155,7 +155,9 @@ class Settlements:
         before = self.consumer.id
         lost = self.consumer.lapse()
         self.channel.claims.look_again()
-        logger.error(
+        # a caller that asked something once shows no sign of life, and loses nothing by that
+        logger.log(
+            logging.ERROR if lost else logging.INFO,
             "Consumer %s lost its lease of %g s: %d tasks went to other workers and will not be acknowledged here.",
             before, self.channel.lease, lost,
         )  # fmt: skip

@@ -75,7 +75,7 @@ class QueueStep(bootsteps.StartStopStep):
         self._channel = channel
         channel.consumer.rename(consumer.hostname)
         channel.claims.slots = lambda: free_slots(consumer)
-        channel.claims.size = lambda: slots_of(consumer)
+        channel.claims.size = lambda: slots_of(consumer.controller)
         channel.settlements.tell = Obituary(consumer)
         consumer.task_consumer.on_decode_error = refuse_undecodable
         consumer.on_decode_error = refuse_undecodable
@@ -109,15 +109,15 @@ def blocks_the_loop(pool: Any) -> bool:
     return type(pool).__module__ == "celery.concurrency.solo"
 
 
-def slots_of(consumer: Any) -> int:
-    """Number of tasks that the worker's pool runs at once."""
-    slots: int = getattr(consumer.controller, "max_concurrency", None) or consumer.pool.num_processes
+def slots_of(controller: Any) -> int:
+    """Number of tasks that a worker's pool runs at once; with autoscaling, at most."""
+    slots: int = controller.autoscaler.max_concurrency if controller.autoscaler else controller.pool.num_processes
     return slots
 
 
 def free_slots(consumer: Any) -> int:
     """Number of tasks that the worker's pool could start now."""
-    return max(slots_of(consumer) - len(state.reserved_requests), 0)
+    return max(slots_of(consumer.controller) - len(state.reserved_requests), 0)
 
 
 def refuse_undecodable(message: Any, error: Exception) -> None:
