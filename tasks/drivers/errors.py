@@ -53,6 +53,12 @@ class DriverUnavailable(DriverRejected):
     usual_remedy = "it may be starting or overloaded: try again later, then restart it"
 
 
+class CredentialsRefused(DriverRejected):
+    """The other side does not let us in with these credentials, or with none."""
+
+    usual_remedy = "check which credentials driver_info names, and the entry of that name in the credentials file"
+
+
 class CentreUnusable(DriverRejected):
     """The centre lacks rows that every centre has: that is its fault, and no wish to have none in the subclouds."""
 

@@ -68,6 +68,10 @@ class SqlSubcloudDriver(SubcloudDriver):
             statement_timeout=info.statement_timeout,
         )
 
+    def probe(self) -> None:
+        """Connect, or use the connection that there is, and ask for nothing."""
+        self._subcloud.probe()
+
     def sync_identity(self) -> SyncReport:
         """Make users, groups, projects, roles and assignments those of the centre, ids and password hashes kept."""
         return self._replicate(IDENTITY)

@@ -1,16 +1,24 @@
 """One database of a replication: short transactions with time limits, and errors that say whose database it is."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, OperationalError
 
 from tasks.drivers.base import Guard
 from tasks.drivers.credentials import Credential
-from tasks.drivers.errors import DriverError, DriverRejected, DriverTimeout, DriverUnreachable, InvalidDriverInfo
+from tasks.drivers.errors import (
+    CredentialsRefused,
+    DriverError,
+    DriverRejected,
+    DriverTimeout,
+    DriverUnreachable,
+    InvalidDriverInfo,
+)
 
 SUPPORTED = frozenset({"sqlite", "postgresql"})
 """The databases that rows can be replicated between, by SQLAlchemy's names."""
@@ -18,8 +26,17 @@ SUPPORTED = frozenset({"sqlite", "postgresql"})
 # PostgreSQL's query_canceled (by statement_timeout) and lock_not_available.
 _OUT_OF_TIME = frozenset({"57014", "55P03"})
 
-# PostgreSQL's classes of errors about the connection, the login, the database's name, resources, and a shutdown.
-_NO_CONNECTION = ("08", "28", "3D", "53", "57P")
+# PostgreSQL's classes of errors about the connection, resources, and a shutdown.
+_NO_CONNECTION = ("08", "53", "57P")
+
+# Its class of errors about the login. At the connect the driver tells of those in the server's words only; where they
+# are no English ones, a login that is refused counts as no connection.
+_LOGIN = "28"
+_LOGIN_REFUSED = re.compile(
+    "authentication failed|no password supplied|no pg_hba.conf entry"
+    '|role ".*" (does not exist|is not permitted to log in)'
+)
+_NO_DATABASE = re.compile('database ".*" does not exist')
 
 # A server that vanished without a word is noticed after 25 seconds, not after the kernel's two hours.
 _NOTICE_DEAD_PEERS = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
@@ -77,6 +94,16 @@ class SqlSide:
             yield connection
             guard()
 
+    def probe(self) -> None:
+        """Ask whether the database answers; a SQLite file that is not there yet can be made, if its folder is there."""
+        file = Path(self._url.database or "")
+        if self._backend == "sqlite" and not file.exists():
+            if not file.parent.is_dir():
+                raise self._error(DriverUnreachable, "there is no such folder")
+            return
+        with self.reading() as connection:
+            connection.exec_driver_sql("SELECT 1")
+
     def close(self) -> None:
         """Close the connection."""
         self._engine.dispose()
@@ -103,15 +130,26 @@ class SqlSide:
         try:
             yield
         except DBAPIError as error:
-            reason = " ".join(str(error.orig).split())
-            if getattr(error.orig, "sqlstate", None) in _OUT_OF_TIME or reason == "database is locked":
-                raise self._error(DriverTimeout, f"the database does not answer in time ({reason})") from error
-            if _is_connection_error(error):
-                raise self._error(DriverUnreachable, f"no connection to the database ({reason})") from error
-            raise self._error(DriverRejected, f"the database refuses ({reason})") from error
+            raise self._translation(error, " ".join(str(error.orig).split())) from error
 
-    def _error(self, kind: type[DriverError], reason: str) -> DriverError:
-        return kind(self._target, self._url.render_as_string(hide_password=True), reason)
+    def _translation(self, error: DBAPIError, reason: str) -> DriverError:
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if state in _OUT_OF_TIME or reason == "database is locked":
+            return self._error(DriverTimeout, f"the database does not answer in time ({reason})")
+        if state.startswith(_LOGIN) or _LOGIN_REFUSED.search(reason):
+            return self._error(CredentialsRefused, f"the database refuses the login ({reason})")
+        if _NO_DATABASE.search(reason):
+            remedy = "make the database there, or correct database_url in driver_info"
+            return self._error(DriverRejected, f"the server has no such database ({reason})", remedy)
+        if _is_connection_error(error):
+            return self._error(DriverUnreachable, f"no connection to the database ({reason})")
+        if isinstance(error, IntegrityError):
+            remedy = "the database has a constraint that the centre lacks: drop that, or change the centre's row"
+            return self._error(DriverRejected, f"a row of the centre clashes ({reason})", remedy)
+        return self._error(DriverRejected, f"the database refuses ({reason})")
+
+    def _error(self, kind: type[DriverError], reason: str, remedy: str = "") -> DriverError:
+        return kind(self._target, self._url.render_as_string(hide_password=True), reason, remedy)
 
 
 def _is_connection_error(error: DBAPIError) -> bool:

@@ -12,7 +12,7 @@ from tasks.app import SYNCHRONISE, app
 from tasks.base import FleetTask
 from tasks.drivers import SubcloudDriver, SyncReport, subcloud_drivers
 from tasks.errors import FleetringError
-from tasks.initial_sync.failures import CENTRE_AT_FAULT, EXPECTED, StepOverdue, Unanswered, describe, kind_of
+from tasks.initial_sync.failures import EXPECTED, NOT_ITS_FAULT, StepOverdue, Unanswered, describe, kind_of
 from tasks.initial_sync.hold_off import hold_off_after
 from tasks.initial_sync.step_thread import StepThread
 from tasks.initial_sync.steps import STEPS, remaining
@@ -98,7 +98,7 @@ class _Run:
             return {"outcome": "ended", "because": str(lost)}
         except LockError:
             raise
-        except CENTRE_AT_FAULT as unavailable:
+        except NOT_ITS_FAULT as unavailable:
             return self._put_off(unavailable)
         except Exception as error:
             self._fail(error)
@@ -108,7 +108,7 @@ class _Run:
         return {"outcome": "completed", **done}
 
     def _take_steps(self) -> dict[str, Any]:
-        driver = self._thread.open(self._make_driver)
+        driver = self._thread.open(self._make_driver, suspect=self._row.attempts > 1 or self._row.unreachable > 0)
         seconds = self._settings.sync_probe_timeout
         self._call(driver.probe, seconds, Unanswered(self._row.name, seconds))
         done: dict[str, Any] = {}

@@ -56,6 +56,7 @@ class SyncFailure(StrEnum):
     CONFIGURATION = "configuration"
     CENTRE = "centre"
     WORKER_LOST = "worker-lost"
+    WORKER_STUCK = "worker-stuck"
     ERROR = "error"
 
 

@@ -12,7 +12,7 @@ DEAD_AFTER = 3
 #: So many attempts make a retry even where no failure was the subcloud's own: it may be what kills its workers.
 SUSPECT_AFTER = 3
 #: Failures that say nothing about the subcloud.
-NOT_ITS_FAULT = (SyncFailure.CENTRE, SyncFailure.WORKER_LOST)
+NOT_ITS_FAULT = (SyncFailure.CENTRE, SyncFailure.WORKER_LOST, SyncFailure.WORKER_STUCK)
 
 #: What `SyncTicket.of` reads.
 TICKET_COLUMNS = (Subcloud.name, Subcloud.generation, Subcloud.attempts, Subcloud.failure, Subcloud.unreachable)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, create_engine, delete, insert, inspect, make_url,
 from tasks.drivers import (
     Centre,
     Credentials,
+    CredentialsRefused,
     DriverRejected,
     DriverTimeout,
     DriverUnreachable,
@@ -260,6 +261,33 @@ def test_a_subcloud_that_refuses_is_named_without_its_password(tmp_path: Path) -
     with driver, pytest.raises(DriverUnreachable, match=r"subcloud-1 \(.*keystone:\*\*\*@127.0.0.1:1") as caught:
         driver.sync_identity()
     assert "geheim" not in str(caught.value) + repr(caught.value)
+
+
+def test_a_probe_asks_once_and_changes_nothing(driver: SqlSubcloudDriver, urls: tuple[str, str]) -> None:
+    driver.probe()
+    if urls[1].startswith("sqlite"):
+        assert not Path(urls[1].removeprefix("sqlite:///")).exists()
+    driver.sync_identity()
+    driver.probe()
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://127.0.0.1:1/x", "sqlite:////no/such/folder/s.db"])
+def test_a_probe_finds_out_that_nobody_is_there(url: str) -> None:
+    with SqlSubcloudDriver("s", {"database_url": url}, Centre("")) as driver, pytest.raises(DriverUnreachable):
+        driver.probe()
+
+
+def test_a_login_that_is_refused_and_a_database_that_is_missing_are_no_dead_subclouds(postgres_url: str) -> None:
+    # Given a server that answers, and that knows neither the user nor the database
+    url = make_url(postgres_url)
+    for wrong, error, remedy in (
+        (url.set(username="ghost"), CredentialsRefused, "check which credentials driver_info names"),
+        (url.set(database="ghost"), DriverRejected, "make the database there, or correct database_url"),
+    ):
+        info = {"database_url": wrong.render_as_string(hide_password=False)}
+        # Then both are told apart from one where nobody answers, with what to do
+        with SqlSubcloudDriver("s", info, Centre("")) as driver, pytest.raises(error, match=remedy):
+            driver.probe()
 
 
 def test_a_subcloud_whose_table_is_locked_is_given_up_in_time(postgres_url: str, tmp_path: Path) -> None:

@@ -238,3 +238,31 @@ def test_the_original_sweep_requests_everything_unfinished_anew(fleet: Any) -> N
         SyncState.COMPLETED,
         SyncState.REQUESTED,
     ]
+
+
+@pytest.mark.system
+def test_a_worker_that_is_to_sweep_when_it_starts_requests_what_is_unfinished_and_does_it(
+    fleet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a failed sync whose hold-off lasts for days, and one in progress whose worker is gone
+    failed, abandoned = add(2, managed=True, online=True, generation=1)
+    rewrite(failed, state=SyncState.FAILED, attempts=1, failure=SyncFailure.REFUSED, next_attempt_at=2**40)
+    rewrite(abandoned, state=SyncState.IN_PROGRESS, attempts=1, claimed_by="gone:1:1:x", lease_until=2**40)
+
+    # When a worker starts that is told to do as the original did, then both are requested anew
+    monkeypatch.setenv("FLEETRING_SYNC_RESTART", "sweep")
+    monkeypatch.setenv("FLEETRING_CONSUME", "initial-sync")
+    with fleet.worker("--pool", "threads"):
+        wait_for(lambda: set(states().values()) == {SyncState.REQUESTED})
+
+        # And with the next dispatch they are done
+        initial_sync.dispatch()
+        wait_for(lambda: set(states().values()) == {SyncState.COMPLETED})
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
