@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, NoReturn
 
 from locking.clock import local_deadline, now
-from locking.errors import LockError, LockLost
+from locking.errors import LockError, LockLost, listed
 from locking.lock import Lock
 from locking.modes import LockMode
 from locking.records import Holder
@@ -32,7 +32,7 @@ class BorrowedLock(Lock):
         seen = {name: self._grant_on(name) for name in names}
         gone = [name for name, holder in seen.items() if holder is None]
         if gone:
-            self._lost_because = f"whoever lent it no longer holds {', '.join(gone)}"
+            self._lost_because = f"whoever lent it no longer holds {listed(gone)}"
             self._held = self._held or dict.fromkeys(names, LockMode.OBSERVE)
             raise LockLost(self._loss())
         holders = [holder for holder in seen.values() if holder is not None]
@@ -92,4 +92,4 @@ class BorrowedLock(Lock):
         raise self._not_mine("handed on")
 
     def _not_mine(self, verb: str) -> LockError:
-        return LockError(f"the lock on {', '.join(self.names)} is borrowed: only its holder decides that it is {verb}")
+        return LockError(f"the lock on {listed(self.names)} is borrowed: only its holder decides that it is {verb}")

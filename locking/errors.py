@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from locking.records import Holder
 
+SHOWN = 5  # names or holders spelt out in a message; an error keeps them all
+
 
 class LockError(Exception):
     """The root of every error of this package."""
@@ -32,8 +34,10 @@ class ResourceLocked(LockError):
     def __str__(self) -> str:
         queue = f"; {self.waiters} waiting" if self.waiters else ""
         if not self.holders:
-            return f"{_listed(self.names)}: others wait in front{queue}"
-        return "; ".join(str(holder) for holder in self.holders) + queue
+            return f"{listed(self.names)}: others wait in front{queue}"
+        told = "; ".join(str(holder) for holder in self.holders[:SHOWN])
+        more = f"; and {len(self.holders) - SHOWN} more holders" if len(self.holders) > SHOWN else ""
+        return told + more + queue
 
 
 class LockTimeout(ResourceLocked):
@@ -69,6 +73,7 @@ class ExclusiveLockRequired(LockError):
     """A function that needs an exclusive lock was given another, or one that is released or lost."""
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+def listed(names: Sequence[str]) -> str:
+    """Names for a message: all of a few, of many the first."""
+    shown = ", ".join(names[:SHOWN])
+    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from locking.clock import local_deadline, now
-from locking.errors import LockError, LockLost
+from locking.errors import LockError, LockLost, listed
 from locking.modes import LockMode
 from locking.request import Request
 from locking.store import Reply
@@ -64,7 +64,7 @@ class Lock:
 
     def __repr__(self) -> str:
         state = "released" if self.released else "lost" if self.lost else f"{self.remaining():.1f} s left"
-        return f"<Lock {', '.join(self.names)} {self.mode.value} fence={self.fence} {state}>"
+        return f"<Lock {listed(self.names)} {self.mode.value} fence={self.fence} {state}>"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -107,13 +107,13 @@ class Lock:
             LockLost: It was released or lost, or has less than that left.
         """
         if self._released:
-            raise LockLost(f"the lock on {', '.join(self.names)} was released")
+            raise LockLost(f"the lock on {listed(self.names)} was released")
         if self.lost:
             raise LockLost(self._loss())
         if self._held:
             self._holder.check_renewal()
             if self.remaining() < min_left:
-                raise LockLost(f"the lock on {', '.join(self.names)} has {self.remaining():.3f} s left, not {min_left}")
+                raise LockLost(f"the lock on {listed(self.names)} has {self.remaining():.3f} s left, not {min_left}")
 
     def validate(self) -> bool:
         """Whether no exclusive grant came on the observed names since they were observed.
@@ -219,7 +219,7 @@ class Lock:
         except LockError as release_error:
             if error is None:
                 raise
-            error.add_note(f"while releasing {', '.join(self.names)}: {release_error}")
+            error.add_note(f"while releasing {listed(self.names)}: {release_error}")
             return
         if not was_held:
             if error is None:
@@ -230,7 +230,7 @@ class Lock:
         because = self._lost_because or (
             "it belongs to the parent process" if self._pid != os.getpid() else "its lease ended"
         )
-        return f"the lock on {', '.join(self.names)} (fence {self.fence}) is lost: {because}"
+        return f"the lock on {listed(self.names)} (fence {self.fence}) is lost: {because}"
 
     def granted(self, reply: Reply, sent: float) -> None:
         """Take over what the store granted to a question sent at `sent`; for the manager."""

@@ -19,6 +19,7 @@ from locking.errors import (
     LockTimeout,
     ResourceLocked,
     UpgradeConflict,
+    listed,
 )
 from locking.lock import Lock
 from locking.modes import LockMode
@@ -110,7 +111,7 @@ class Owner:
             self._quietly(lambda: self.store.withdraw(lock.request_id))
             raise
         if reply.status is Status.CONFLICT:
-            raise UpgradeConflict(f"another sharer of {', '.join(lock.names)} upgrades already; release first")
+            raise UpgradeConflict(f"another sharer of {listed(lock.names)} upgrades already; release first")
         self.raise_unless_granted(reply, lock.names, waited=wait != 0)
         lock.granted(reply, sent)
 
@@ -202,7 +203,7 @@ class Owner:
         if self._doorbell.closed:
             return LockError("the lock manager was closed while a request waited")
         if reply.status is Status.LOST:
-            return LockLost(f"the lock on {', '.join(names)} is lost: its lease ended, or it was broken or reaped")
+            return LockLost(f"the lock on {listed(names)} is lost: its lease ended, or it was broken or reaped")
         if reply.status is Status.HELD:
             return AlreadyHeld(names, reply.holders, reply.waiters)
         return (LockTimeout if waited else ResourceLocked)(names, reply.holders, reply.waiters)

@@ -1,6 +1,7 @@
 """What `holders`, `waiters` and `list` tell: plain facts, easy to print and to turn into JSON."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
@@ -66,6 +67,16 @@ class LockState(_Printable):
     name: str
     holders: tuple[Holder, ...]
     waiters: tuple[Waiter, ...]
+
+
+def states(holders: Iterable[Holder], waiters: Iterable[Waiter]) -> list[LockState]:
+    """Holders and waiters by their names, sorted; each keeps its order."""
+    by_name: dict[str, tuple[list[Holder], list[Waiter]]] = defaultdict(lambda: ([], []))
+    for holder in holders:
+        by_name[holder.name][0].append(holder)
+    for waiter in waiters:
+        by_name[waiter.name][1].append(waiter)
+    return [LockState(name, tuple(held), tuple(waiting)) for name, (held, waiting) in sorted(by_name.items())]
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,8 +182,9 @@ class Storm:
         return not self._client.keys("fleetring:q:actions:tasks") and self._running["waiter"].popen.poll() is not None
 
     def _left(self) -> list[str]:
-        kept = {"{locks}:clock", "{locks}:exclusive"}
-        mine = (*self._client.keys("{locks}:*"), *self._client.keys("fleetring:q:actions:*"))
+        kept = {"{locks}:clock", "{locks}:times"}
+        held = (request for request in self._client.zrange("{locks}:times", 0, -1) if not request.startswith("\0"))
+        mine = (*self._client.keys("{locks}:*"), *self._client.keys("fleetring:q:actions:*"), *held)
         flags = (key for key in ("fleetring:recalled", "fleetring:cancelled") if self._client.exists(key))
         own = {"fleetring:q:actions:idle"}
         return sorted({*mine, *flags} - kept - own)

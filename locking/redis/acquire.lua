@@ -10,7 +10,7 @@
 -- ARGV[6]  ms of lock delay
 -- ARGV[7]  ms that the keys of a grant live; longer than the grant, as a backstop
 -- ARGV[8]  ticket: the id under which the request waits with nobody in it, empty for one that somebody waits for
--- Result   granted, grants, fence, ms left, want | waiting or busy or held or lost, grants, obstacles (JSON)
+-- Result   granted, grants, fence, ms left, want (empty: all as asked for) | waiting or busy or held or lost, grants, obstacles (JSON)
 -- O(names) when free or refused by a holder; O(names + waiters in front) when there are waiters.
 
 sweep()
@@ -21,7 +21,7 @@ local function untouched(request)
   for _, key in ipairs(keys('q:', request.names)) do
     table.insert(all, key)
   end
-  return redis.call('EXISTS', unpack(all)) == 0
+  return call_with('EXISTS', nil, all) == 0
 end
 
 -- Reduces a request to the names that are free.
@@ -62,9 +62,10 @@ local function fetch(ticket, request)
     redis.call('HDEL', P .. 'h:' .. name, ticket.id)
     redis.call('HSET', P .. 'h:' .. name, request.id, ticket.modes[name])
   end
+  loaded[ticket.id] = nil
   redis.call('RENAME', P .. 'r:' .. ticket.id, P .. 'r:' .. request.id)
-  redis.call('HSET', P .. 'r:' .. request.id, 'doc', request.doc, 'owner', request.owner, 'unconfirmed', '0')
-  redis.call('ZREM', P .. 'ends', ticket.id)
+  note(request.id, 'doc', request.doc, 'owner', request.owner, 'unconfirmed', '0')
+  redis.call('ZREM', P .. 'times', ticket.id)
   request.fence, request.since, request.want_text = ticket.fence, ticket.since, ticket.want_text
   extend(request, request.lease)
   outlive(request, request.lease + request.delay)
@@ -102,7 +103,7 @@ local function ask_again(request)
     be_patient(request)
     return answer('waiting', obstacles(request))
   elseif request.unconfirmed then
-    redis.call('HSET', P .. 'r:' .. request.id, 'unconfirmed', '0')
+    note(request.id, 'unconfirmed', '0')
     extend(request, request.lease)
   elseif not alive(request) then
     return answer('lost', obstacles(request))

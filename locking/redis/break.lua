@@ -17,7 +17,5 @@ for _, id in ipairs(redis.call('HKEYS', P .. 'h:' .. ARGV[1])) do
     end
   end
 end
-for _, name in ipairs(names) do
-  pump_one(name)
-end
+pump(names)
 return answer('broken', cjson.encode({ holders = told }))

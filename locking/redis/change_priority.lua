@@ -17,7 +17,7 @@ local doc = cjson.decode(request.doc)
 doc.priority = tonumber(ARGV[2])
 request.priority, request.ageing = doc.priority, tonumber(ARGV[3])
 request.score = rank(request)
-redis.call('HSET', P .. 'r:' .. request.id, 'doc', cjson.encode(doc), 'score', string.format('%.17g', request.score))
+note(request.id, 'doc', cjson.encode(doc), 'score', string.format('%.17g', request.score))
 if request.state == 'waiting' then
   stand(request)
   pump(request.names)

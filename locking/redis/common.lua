@@ -7,11 +7,12 @@
 --   r:<id>      hash, one request: doc (how it is asked for, JSON), want (mode -> names, JSON), owner, state (waiting,
 --               held, upgrading, or silent: see queue.lua), fence, since (ms), delay (ms), arrival and score (its place in queues), unconfirmed (1 while a grant
 --               from the queue is provisional)
---   ends        sorted set, request id by the ms at which it ends: a holder's lease and lock delay, a waiter's patience
+--   times       sorted set; request id by the ms at which it ends: a holder's lease and lock delay, a waiter's patience;
+--               NUL and name by the fence of its last exclusive grant (its mark), kept for an hour at least. One key for both,
+--               so that a grant writes it once. Marks are the far greater numbers, and no id has a NUL
 --   h:<name>    hash, the holders of a name: request id -> mode (x or s)
 --   q:<name>    sorted set, the waiters of a name: <arrival><mode><id> by score
 --   unattended  set, the ids of waiters without a mailbox: nobody is in them, and their releaser sees to them
---   exclusive   sorted set, name by the fence of its last exclusive grant, kept for an hour at least
 --   m:<address> list, the mailbox of a process: ids of requests that were granted
 -- Scripts run on effects, so that TIME may precede writes.
 
@@ -19,23 +20,20 @@ local P = KEYS[1]
 local TIME = redis.call('TIME')
 local NOW_US = TIME[1] * 1000000 + TIME[2]
 local NOW = math.floor(NOW_US / 1000)
-local BACKSTOP = 3600000 -- every key outlives what it describes by this; the sorted set `ends` is what decides
+local BACKSTOP = 3600000 -- every key outlives what it describes by this; the sorted set `times` is what decides
+local MARKS = '1e14' -- above it `times` has marks, below it the ends of requests
 local FRONT = -1e308 -- the score of an upgrade: before everybody
 local granted = {} -- requests that this call granted from a queue
+local loaded = {} -- requests read by this call, until it writes to them
 
 local function digits(number)
   return string.format('%.0f', number)
 end
 
--- What the hybrid clock will read next.
+-- What the hybrid clock will read next, and what it read last.
 local function next_tick()
-  return math.max(tonumber(redis.call('GET', P .. 'clock') or 0) + 1, NOW_US)
-end
-
-local function tick()
-  local reading = next_tick()
-  redis.call('SET', P .. 'clock', digits(reading))
-  return reading
+  local last = tonumber(redis.call('GET', P .. 'clock') or 0)
+  return math.max(last + 1, NOW_US), last
 end
 
 -- Lets a key live for so long at least; tells whether its end had to be moved. It is moved by more than that, so that
@@ -46,6 +44,38 @@ local function keep(key, ms)
     return true
   end
   return false
+end
+
+-- Lets `times` live for three hours at least and forgets old marks. Done with each new mark, by the first grant of an hour, and while
+-- the server's clock is behind; so the key has two hours left whenever a grant finds its marks there, and that grant, if its
+-- lease is an hour at most, needn't look.
+local function look_after_times()
+  if keep(P .. 'times', 3 * BACKSTOP) then
+    redis.call('ZREMRANGEBYSCORE', P .. 'times', MARKS, digits(NOW_US - BACKSTOP * 1000))
+  end
+end
+
+local function tick()
+  local reading, last = next_tick()
+  redis.call('SET', P .. 'clock', digits(reading))
+  if last >= NOW_US or math.floor(last / 3.6e9) < math.floor(NOW_US / 3.6e9) then
+    look_after_times()
+  end
+  return reading
+end
+
+-- Calls a command with a list of arguments of any length, some thousands at a time, since Lua unpacks no more; the sum of its answers.
+local function call_with(command, key, list)
+  local sum = 0
+  for from = 1, #list, 4000 do
+    local to = math.min(from + 3999, #list)
+    if key then
+      sum = sum + redis.call(command, key, unpack(list, from, to))
+    else
+      sum = sum + redis.call(command, unpack(list, from, to))
+    end
+  end
+  return sum
 end
 
 -- Adds names (a list) and modes (name -> mode) to a request.
@@ -67,7 +97,11 @@ local function rewant(request, mode)
   return spread(request)
 end
 
+-- A request as it is kept; nil if there is none.
 local function load(id)
+  if loaded[id] then
+    return loaded[id]
+  end
   local field = redis.call('HMGET', P .. 'r:' .. id, 'doc', 'want', 'state', 'fence', 'since', 'arrival', 'score',
     'unconfirmed', 'owner')
   if not field[1] then
@@ -79,7 +113,14 @@ local function load(id)
   request.fence, request.since = tonumber(field[4] or 0), tonumber(field[5] or 0)
   request.arrival, request.score = tonumber(field[6] or 0), tonumber(field[7] or 0)
   request.unconfirmed = field[8] == '1'
+  loaded[id] = request
   return spread(request)
+end
+
+-- Writes some fields of a request.
+local function note(id, ...)
+  loaded[id] = nil
+  redis.call('HSET', P .. 'r:' .. id, ...)
 end
 
 -- Whether a request stands among the holders.
@@ -92,7 +133,7 @@ local function alive(request)
   if not request or not holds(request) then
     return false
   end
-  request.ends = tonumber(redis.call('ZSCORE', P .. 'ends', request.id) or 0) - request.delay
+  request.ends = tonumber(redis.call('ZSCORE', P .. 'times', request.id) or 0) - request.delay
   return request.ends > NOW
 end
 
@@ -124,11 +165,21 @@ local function holders_against(request, name, mode)
   return list
 end
 
+-- Whether a name has a holder that a request can't stand beside. Of several holders all share.
+local function is_held_against(request, name, mode)
+  local key = P .. 'h:' .. name
+  local count = redis.call('HLEN', key)
+  if count > 1 then
+    return mode == 'x'
+  end
+  return count == 1 and #holders_against(request, name, mode) > 0
+end
+
 -- Whether a waiter of the name stands before the request and conflicts with it.
 local function queue_against(request, name, mode)
-  local from, mine = 0, member(request, name)
+  local from, size, mine = 0, 16, member(request, name)
   while true do
-    local page = redis.call('ZRANGE', P .. 'q:' .. name, from, from + 15, 'WITHSCORES')
+    local page = redis.call('ZRANGE', P .. 'q:' .. name, from, from + size - 1, 'WITHSCORES')
     for i = 1, #page, 2 do
       local score = tonumber(page[i + 1])
       if score > request.score or (score == request.score and page[i] >= mine) then
@@ -138,22 +189,22 @@ local function queue_against(request, name, mode)
         return true
       end
     end
-    if #page < 32 then
+    if #page < 2 * size then
       return false
     end
-    from = from + 16
+    from, size = from + size, math.min(2 * size, 1024)
   end
 end
 
 local function free(request, name)
   local mode = asked(request, name)
-  return #holders_against(request, name, mode) == 0 and not queue_against(request, name, mode)
+  return not is_held_against(request, name, mode) and not queue_against(request, name, mode)
 end
 
 -- Whether a request could have all its names now. It may pass the waiters of the names in `past`, but no holder.
 local function grantable(request, past)
   for _, name in ipairs(request.names) do
-    local passes = past and past[name] and #holders_against(request, name, asked(request, name)) == 0
+    local passes = past and past[name] and not is_held_against(request, name, asked(request, name))
     if not passes and not free(request, name) then
       return false
     end
@@ -167,12 +218,12 @@ local function extend(request, lease)
   if request.hold then
     request.ends = math.min(request.ends, request.since + request.hold)
   end
-  redis.call('ZADD', P .. 'ends', digits(request.ends + request.delay), request.id)
+  redis.call('ZADD', P .. 'times', digits(request.ends + request.delay), request.id)
 end
 
 -- Makes the keys of a request outlive it.
 local function outlive(request, ms)
-  keep(P .. 'ends', ms)
+  keep(P .. 'times', ms)
   redis.call('PEXPIRE', P .. 'r:' .. request.id, digits(ms + BACKSTOP))
 end
 
@@ -194,11 +245,10 @@ end
 local function mark_exclusive(names, fence)
   local marks = {}
   for i, name in ipairs(names) do
-    marks[2 * i - 1], marks[2 * i] = digits(fence), name
+    marks[2 * i - 1], marks[2 * i] = digits(fence), '\0' .. name
   end
-  redis.call('ZADD', P .. 'exclusive', unpack(marks))
-  if keep(P .. 'exclusive', BACKSTOP) then
-    redis.call('ZREMRANGEBYSCORE', P .. 'exclusive', '-inf', digits(NOW_US - BACKSTOP * 1000))
+  if call_with('ZADD', P .. 'times', marks) > 0 then
+    look_after_times()
   end
 end
 
@@ -218,9 +268,9 @@ local function grant(request, lease, provisional)
   if request.want.x then
     mark_exclusive(request.want.x, request.fence)
   end
-  redis.call('HSET', P .. 'r:' .. request.id, 'doc', request.doc, 'want', request.want_text, 'owner', request.owner,
-    'state', 'held', 'fence', digits(request.fence), 'since', digits(request.since), 'delay', digits(request.delay),
-    'unconfirmed', provisional and '1' or '0')
+  note(request.id, 'doc', request.doc, 'want', request.want_text, 'owner', request.owner, 'state', 'held',
+    'fence', digits(request.fence), 'since', digits(request.since), 'delay', digits(request.delay), 'unconfirmed',
+    provisional and '1' or '0')
   extend(request, lease)
   outlive(request, ms)
 end

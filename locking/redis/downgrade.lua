@@ -32,7 +32,7 @@ if request.want.x and request.state == 'held' then
   for _, name in ipairs(request.names) do
     redis.call('HSET', P .. 'h:' .. name, request.id, 's')
   end
-  redis.call('HSET', P .. 'r:' .. request.id, 'want', request.want_text)
+  note(request.id, 'want', request.want_text)
   admit_sharers(request.names)
 end
 return answer_granted(request)

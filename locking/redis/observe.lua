@@ -7,6 +7,6 @@
 
 local fences = {}
 for i, name in ipairs(ARGV) do
-  fences[i] = digits(tonumber(redis.call('ZSCORE', P .. 'exclusive', name) or 0))
+  fences[i] = digits(tonumber(redis.call('ZSCORE', P .. 'times', '\0' .. name) or 0))
 end
 return table.concat(fences, '\n')

@@ -1,5 +1,8 @@
 -- The queues: standing in them, being granted out of them, and telling who stands in the way. Put behind common.lua.
 
+local stuck = {} -- waiters that couldn't be granted in this round; grants to others never change that
+local CROWD = 200 -- so many waiters of one request's names are counted one by one
+
 -- The score that orders a waiter by its priority and its arrival.
 local function rank(request)
   return request.ageing and request.arrival + request.priority * request.ageing or request.priority
@@ -22,8 +25,8 @@ end
 -- Makes a waiter of a request that has its place.
 local function enqueue(request)
   tick()
-  redis.call('HSET', P .. 'r:' .. request.id, 'doc', request.doc, 'want', request.want_text, 'owner', request.owner,
-    'state', request.state, 'arrival', digits(request.arrival), 'score', string.format('%.17g', request.score))
+  note(request.id, 'doc', request.doc, 'want', request.want_text, 'owner', request.owner, 'state', request.state,
+    'arrival', digits(request.arrival), 'score', string.format('%.17g', request.score))
   if unattended(request) then
     redis.call('SADD', P .. 'unattended', request.id)
     keep(P .. 'unattended', request.patience)
@@ -34,7 +37,7 @@ end
 -- Lets a waiter live for its patience. An upgrade lives as long as the shared lock below it.
 local function be_patient(request)
   if request.state == 'waiting' then
-    redis.call('ZADD', P .. 'ends', digits(NOW + request.patience), request.id)
+    redis.call('ZADD', P .. 'times', digits(NOW + request.patience), request.id)
     outlive(request, request.patience)
     for _, name in ipairs(request.names) do
       keep(P .. 'q:' .. name, request.patience)
@@ -69,12 +72,14 @@ local function pump_one(name)
       return
     end
     local exclusive, request = head:sub(17, 17) == 'x', load(head:sub(18))
-    if request and grantable(request) then
+    if request and not stuck[request.id] and grantable(request) then
       grant_waiter(request)
     elseif request then
+      stuck[request.id] = true
       stay, sharer_stays = stay + 1, true
     else
       redis.call('ZREM', P .. 'q:' .. name, head)
+      stuck = {}
     end
     if exclusive and request then
       return
@@ -84,7 +89,8 @@ end
 
 -- Grants what has become grantable on these names. One look when nobody waits.
 local function pump(names)
-  if #names > 0 and redis.call('EXISTS', unpack(keys('q:', names))) > 0 then
+  if call_with('EXISTS', nil, keys('q:', names)) > 0 then
+    stuck = {}
     for _, name in ipairs(names) do
       pump_one(name)
     end
@@ -102,8 +108,8 @@ end
 -- over, but has its old place again as soon as it asks.
 local function set_aside(request)
   let_go(request)
-  redis.call('HSET', P .. 'r:' .. request.id, 'state', 'silent', 'unconfirmed', '0')
-  redis.call('ZADD', P .. 'ends', digits(NOW + request.patience), request.id)
+  note(request.id, 'state', 'silent', 'unconfirmed', '0')
+  redis.call('ZADD', P .. 'times', digits(NOW + request.patience), request.id)
   outlive(request, request.patience)
 end
 
@@ -115,14 +121,15 @@ local function remove(request)
   if request.state == 'waiting' or request.state == 'upgrading' then
     leave_queues(request)
   end
+  loaded[request.id] = nil
   redis.call('DEL', P .. 'r:' .. request.id)
-  redis.call('ZREM', P .. 'ends', request.id)
+  redis.call('ZREM', P .. 'times', request.id)
 end
 
 -- Removes or sets aside every request whose time is over, then grants what that set free. Each verb begins with it, so that after it
 -- "there is a holder" and "the lease of the holder runs, or its lock delay" are the same. O(requests that ended).
 local function sweep()
-  local over = redis.call('ZRANGEBYSCORE', P .. 'ends', '-inf', digits(NOW))
+  local over = redis.call('ZRANGEBYSCORE', P .. 'times', '-inf', digits(NOW))
   local names = {}
   for _, id in ipairs(over) do
     local request = load(id)
@@ -132,13 +139,11 @@ local function sweep()
         table.insert(names, name)
       end
     else
-      redis.call('ZREM', P .. 'ends', id)
+      redis.call('ZREM', P .. 'times', id)
       redis.call('SREM', P .. 'unattended', id)
     end
   end
-  for _, name in ipairs(names) do
-    pump_one(name)
-  end
+  pump(names)
 end
 
 -- One holder as the client reads it.
@@ -148,9 +153,34 @@ local function describe_holder(request, name)
     request.ends - NOW }
 end
 
+-- How many others wait for the names of a request. A crowd on several names isn't told apart: then it is the longest queue,
+-- so that a thousand who ask don't each look at a thousand.
+local function count_waiters(request)
+  local waiting, count, longest, sum = {}, 0, 0, 0
+  for _, name in ipairs(request.names) do
+    local others = redis.call('ZCARD', P .. 'q:' .. name)
+    if others > 0 and redis.call('ZSCORE', P .. 'q:' .. name, member(request, name)) then
+      others = others - 1
+    end
+    longest, sum = math.max(longest, others), sum + others
+  end
+  if #request.names == 1 or sum > CROWD then
+    return longest
+  end
+  for _, name in ipairs(request.names) do
+    for _, entry in ipairs(redis.call('ZRANGE', P .. 'q:' .. name, 0, -1)) do
+      local id = entry:sub(18)
+      if id ~= request.id and not waiting[id] then
+        waiting[id], count = true, count + 1
+      end
+    end
+  end
+  return count
+end
+
 -- Who stands in the way of a request, how many wait for its names, and in how many ms it should ask again.
 local function obstacles(request)
-  local against, waiting, count, again, behind = {}, {}, 0, math.huge, false
+  local against, again, behind = {}, math.huge, false
   for _, name in ipairs(request.names) do
     local mode = asked(request, name)
     for _, id in ipairs(holders_against(request, name, mode)) do
@@ -160,18 +190,12 @@ local function obstacles(request)
         again = math.min(again, holder.ends + holder.delay - NOW)
       end
     end
-    for _, entry in ipairs(redis.call('ZRANGE', P .. 'q:' .. name, 0, -1)) do
-      local id = entry:sub(18)
-      if id ~= request.id and not waiting[id] then
-        waiting[id], count = true, count + 1
-      end
-    end
     behind = behind or queue_against(request, name, mode)
   end
   if behind then
     again = request.patience / 2
   end
-  return cjson.encode({ holders = against, waiters = count, behind = behind,
+  return cjson.encode({ holders = against, waiters = count_waiters(request), behind = behind,
     again = math.min(again, request.patience / 2) })
 end
 

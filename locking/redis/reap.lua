@@ -7,7 +7,7 @@
 
 sweep()
 local names, count = {}, 0
-for _, id in ipairs(redis.call('ZRANGE', P .. 'ends', 0, -1)) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'times', '-inf', MARKS)) do
   local request = redis.call('HGET', P .. 'r:' .. id, 'owner') == ARGV[1] and load(id) or nil
   if request and request.mailbox == '' and (request.unconfirmed or not holds(request)) then
     request = nil -- nobody is in it, so it didn't die with its owner
@@ -19,9 +19,9 @@ for _, id in ipairs(redis.call('ZRANGE', P .. 'ends', 0, -1)) do
   if held and request.delay > 0 then
     if request.state == 'upgrading' then
       leave_queues(request)
-      redis.call('HSET', P .. 'r:' .. id, 'state', 'held')
+      note(id, 'state', 'held')
     end
-    redis.call('ZADD', P .. 'ends', digits(NOW + request.delay), id)
+    redis.call('ZADD', P .. 'times', digits(NOW + request.delay), id)
   elseif request and (held or not holds(request)) then
     remove(request)
   end
@@ -29,7 +29,5 @@ for _, id in ipairs(redis.call('ZRANGE', P .. 'ends', 0, -1)) do
     table.insert(names, name)
   end
 end
-for _, name in ipairs(names) do
-  pump_one(name)
-end
+pump(names)
 return answer('reaped', digits(count))

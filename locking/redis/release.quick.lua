@@ -6,14 +6,14 @@ do
   local P, id = KEYS[1], ARGV[1]
   local known = redis.call('HMGET', P .. 'r:' .. id, 'state', 'want', 'delay')
   local want = known[1] == 'held' and cjson.decode(known[2]) or { s = true }
-  if not want.s and known[3] == '0' then
+  if not want.s and known[3] == '0' and #want.x < 4000 then
     local queues, gone = {}, { P .. 'r:' .. id }
     for i, name in ipairs(want.x) do
       queues[i], gone[i + 1] = P .. 'q:' .. name, P .. 'h:' .. name
     end
     if redis.call('EXISTS', unpack(queues)) == 0 then
       redis.call('DEL', unpack(gone))
-      redis.call('ZREM', P .. 'ends', id)
+      redis.call('ZREM', P .. 'times', id)
       return 'granted\n'
     end
   end

@@ -12,11 +12,11 @@ for i, id in ipairs(ARGV) do
   if alive(request) then
     extend(request, request.lease)
     if request.unconfirmed then
-      redis.call('HSET', P .. 'r:' .. id, 'unconfirmed', '0')
+      note(id, 'unconfirmed', '0')
     end
     local ms = request.lease + request.delay
     if keep(P .. 'r:' .. id, ms) then
-      keep(P .. 'ends', ms + BACKSTOP)
+      keep(P .. 'times', ms + 3 * BACKSTOP)
       for _, name in ipairs(request.names) do
         keep(P .. 'h:' .. name, ms + BACKSTOP)
       end

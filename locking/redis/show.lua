@@ -17,7 +17,7 @@ local function show(name)
   local position = 0
   for _, entry in ipairs(redis.call('ZRANGE', P .. 'q:' .. name, 0, -1)) do
     local request = load(entry:sub(18))
-    local ends = tonumber(redis.call('ZSCORE', P .. 'ends', entry:sub(18)) or 0)
+    local ends = tonumber(redis.call('ZSCORE', P .. 'times', entry:sub(18)) or 0)
     if request and ends > NOW then
       table.insert(waiters, { name, entry:sub(17, 17), request.owner, request.info, digits(request.priority),
         position, NOW - math.floor(request.arrival / 1000) })
@@ -30,7 +30,7 @@ if ARGV[1] then
   show(ARGV[1])
 else
   local seen = {}
-  for _, id in ipairs(redis.call('ZRANGE', P .. 'ends', 0, -1)) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'times', '-inf', MARKS)) do
     for _, name in ipairs((load(id) or { names = {} }).names) do
       if not seen[name] then
         seen[name] = true

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from locking.errors import StoreError
 from locking.modes import LockMode
-from locking.records import Grant, Holder, LockState, Waiter, party
+from locking.records import Grant, Holder, LockState, Waiter, party, states
 from locking.redis.mailbox import SLICE, RedisMailbox
 from locking.redis.scripts import Answer, Scripts
 from locking.redis.url import RedisAddress
@@ -53,7 +53,7 @@ class RedisStore:
     def acquire(self, request: Request) -> Reply:
         """See `Store`."""
         life = request.lease if request.max_hold is None else min(request.lease, request.max_hold)
-        return self._ask(
+        lines = self._verb(
             "acquire",
             request.id,
             _document(request),
@@ -64,6 +64,7 @@ class RedisStore:
             str(_ms(request.lease + request.lock_delay) + BACKSTOP),
             request.ticket,
         )
+        return _reply(lines, request.wants)
 
     def release(self, request_id: str) -> bool:
         """See `Store`; if a reply was lost, the first sending has released it."""
@@ -114,15 +115,7 @@ class RedisStore:
     def list(self) -> Sequence[LockState]:
         """See `Store`."""
         holders, waiters = self._show()
-        names = sorted({holder.name for holder in holders} | {waiter.name for waiter in waiters})
-        return [
-            LockState(
-                name,
-                tuple(holder for holder in holders if holder.name == name),
-                tuple(waiter for waiter in waiters if waiter.name == name),
-            )
-            for name in names
-        ]
+        return states(holders, waiters)
 
     def break_(self, name: str) -> Sequence[Holder]:
         """See `Store`."""
@@ -152,18 +145,7 @@ class RedisStore:
         return _holders(shown["holders"]), [_waiter(row) for row in shown["waiters"]]
 
     def _ask(self, verb: str, *arguments: str) -> Reply:
-        status, _, *facts = self._verb(verb, *arguments)
-        if status == b"granted":
-            fence, left, want = facts
-            return Reply(Status.GRANTED, int(fence), int(left) / 1000, _wants(want))
-        told = json.loads(facts[0])
-        return Reply(
-            Status(status.decode()),
-            holders=_holders(told.get("holders", ())),
-            waiters=told.get("waiters", 0),
-            retry_after=told.get("again", 0) / 1000,
-            behind=told.get("behind", False),
-        )
+        return _reply(self._verb(verb, *arguments))
 
     def _verb(self, verb: str, *arguments: str) -> Sequence[bytes]:
         return self._told(self._run(verb, *arguments))
@@ -209,6 +191,22 @@ def _advice(error: RedisError) -> str:
     if text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
         return "check user and password in the address"
     return "check that the server runs and that the address is right"
+
+
+def _reply(lines: Sequence[bytes], asked: Mapping[str, LockMode] | None = None) -> Reply:
+    """The lines of an answer read; without a line on what was granted it is what was `asked` for."""
+    status, _, *facts = lines
+    if status == b"granted":
+        fence, left, want = facts
+        return Reply(Status.GRANTED, int(fence), int(left) / 1000, _wants(want) if want else asked or {})
+    told = json.loads(facts[0])
+    return Reply(
+        Status(status.decode()),
+        holders=_holders(told.get("holders", ())),
+        waiters=told.get("waiters", 0),
+        retry_after=told.get("again", 0) / 1000,
+        behind=told.get("behind", False),
+    )
 
 
 _json = json.JSONEncoder(separators=(",", ":")).encode

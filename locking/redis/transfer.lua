@@ -24,9 +24,10 @@ for _, name in ipairs(request.names) do
   redis.call('HSET', P .. 'h:' .. name, ARGV[2], request.modes[name])
   keep(P .. 'h:' .. name, successor.lease + request.delay)
 end
+loaded[request.id] = nil
 redis.call('RENAME', P .. 'r:' .. request.id, P .. 'r:' .. ARGV[2])
-redis.call('HSET', P .. 'r:' .. ARGV[2], 'doc', cjson.encode(successor), 'owner', ARGV[4])
-redis.call('ZREM', P .. 'ends', request.id)
+note(ARGV[2], 'doc', cjson.encode(successor), 'owner', ARGV[4])
+redis.call('ZREM', P .. 'times', request.id)
 request.id = ARGV[2]
 extend(request, successor.lease)
 outlive(request, successor.lease + request.delay)

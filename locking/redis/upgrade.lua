@@ -18,7 +18,7 @@ end
 
 local function alone(request)
   for _, name in ipairs(request.names) do
-    if #holders_against(request, name, 'x') > 0 then
+    if is_held_against(request, name, 'x') then
       return false
     end
   end
@@ -27,7 +27,7 @@ end
 
 local function withdraw(request)
   leave_queues(request)
-  redis.call('HSET', P .. 'r:' .. request.id, 'state', 'held')
+  note(request.id, 'state', 'held')
   request.state = 'held'
   pump(request.names)
 end

@@ -9,12 +9,12 @@ from locking.records import Grant, Holder, LockState, Waiter
 from locking.request import Request
 from locking.sql import verbs
 from locking.sql.engine import Done, make_engine, send, transact
-from locking.sql.ledger import Ledger, names_in
+from locking.sql.ledger import Ledger
 from locking.sql.mailbox import PostgresMailbox
 from locking.sql.picture import HOLDING, Entry, Picture
 from locking.sql.quick import quick
 from locking.sql.schema import schema
-from locking.sql.telling import holders_on, waiters_on
+from locking.sql.telling import everybody, holders_on, waiters_on
 from locking.sql.time import server_now
 from locking.store import Mailbox, OnGrants, Reply, Status
 
@@ -161,10 +161,7 @@ class SqlStore:
     def list(self) -> Sequence[LockState]:
         """See `Store`."""
         now, entries = transact(self._engine, self._ledger.show)
-        return [
-            LockState(name, tuple(holders_on(entries, name, now)), tuple(waiters_on(entries, name, now)))
-            for name in names_in(entries)
-        ]
+        return everybody(entries, now)
 
     def break_(self, name: str) -> Sequence[Holder]:
         """See `Store`."""

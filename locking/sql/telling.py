@@ -1,8 +1,9 @@
 """What a picture looks like to callers: replies, holders and waiters."""
 
+from collections import Counter
 from collections.abc import Sequence
 
-from locking.records import Holder, Waiter, party
+from locking.records import Holder, LockState, Waiter, party, states
 from locking.sql.picture import Entry, Picture
 from locking.store import Reply, Status
 
@@ -30,6 +31,17 @@ def obstacles(picture: Picture, asker: Entry, status: Status) -> Reply:
 def holders_on(entries: Sequence[Entry], name: str, now: float) -> Sequence[Holder]:
     """Who of `entries` holds `name`."""
     return [_holder(entry, name, now) for entry in entries if entry.holds and name in entry.modes]
+
+
+def everybody(entries: Sequence[Entry], now: float) -> list[LockState]:
+    """Who of `entries` holds and who waits, by name."""
+    holders = [_holder(entry, name, now) for entry in entries if entry.holds for name in entry.modes]
+    waiters, lengths = list[Waiter](), Counter[str]()
+    for entry in sorted((entry for entry in entries if entry.queues), key=lambda entry: entry.place):
+        for name in entry.modes:
+            waiters.append(_waiter(entry, name, lengths[name], now))
+            lengths[name] += 1
+    return states(holders, waiters)
 
 
 def _holder(entry: Entry, name: str, now: float) -> Holder:

@@ -11,7 +11,7 @@ from locking import InvalidRequest, LockError, LockManager, LockMode, StoreError
 
 BAD_NAMES: list[Any] = [
     *([], "", (), {}, [""], [1], 7, None, b"bytes", [b"bytes"], ["a", None], "x" * 501, "\ud800", object()),
-    [f"n{number}" for number in range(1001)],
+    [f"n{number}" for number in range(10_001)],
 ]
 BAD_ARGUMENTS: list[dict[str, Any]] = [
     *({"lease": value} for value in (0, -1, math.nan, math.inf, 1e12, "30", None, True)),

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from locking import AlreadyHeld, LockLost, LockManager, LockMode, ResourceLocked
+from locking import AlreadyHeld, InvalidRequest, LockLost, LockManager, LockMode, ResourceLocked
 
 
 def test_an_exclusive_lock_keeps_others_out_until_it_is_released(locks: LockManager, other: LockManager) -> None:
@@ -34,6 +35,26 @@ def test_many_names_are_taken_all_or_none(locks: LockManager, other: LockManager
         with pytest.raises(ResourceLocked):
             other.acquire(["node:1", "node:2", "node:3"])
         assert other.acquire(["node:1", "node:3"]).release()
+
+
+def test_ten_thousand_names_are_one_grant_and_one_more_is_an_error_that_names_the_limit(
+    locks: LockManager, other: LockManager
+) -> None:
+    # Given a lock on as many names as there may be, and a request for all of them behind it
+    names = [f"node:{number}" for number in range(10_000)]
+    lock = locks.acquire(names)
+    assert other.enqueue("all", names, owner="all") is None
+    assert other.waiters("node:9999")[0].owner == "all"
+    # When the lock is released
+    assert lock.release()
+    # Then the whole of it goes over at once
+    fetched = other.enqueue("all", names, owner="all")
+    assert fetched is not None
+    assert len(fetched.names) == 10_000
+    assert fetched.release()
+    for ask in (locks.acquire, partial(locks.enqueue, "more")):
+        with pytest.raises(InvalidRequest, match="10001 names in one request, 10000 is the most"):
+            ask([*names, "one more"])
 
 
 def test_one_grant_may_mix_modes(locks: LockManager, other: LockManager) -> None:

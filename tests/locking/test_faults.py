@@ -168,7 +168,9 @@ say("done")
     for key in keys:
         assert redis.ttl(key) > 0 or key == f"{{{namespace}}}:clock"
     left = {key for key in keys if ":m:" not in key}
-    assert left == {f"{{{namespace}}}:clock", f"{{{namespace}}}:exclusive"}
+    assert left == {f"{{{namespace}}}:clock", f"{{{namespace}}}:times"}
+    marks = redis.zrange(f"{{{namespace}}}:times", 0, -1)
+    assert sorted(marks) == [f"\0{name}" for name in "abcdef"], "of exclusive grants, for observers; no request"
 
 
 def test_the_child_of_a_test_really_is_another_process(another: Start) -> None:

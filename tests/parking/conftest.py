@@ -150,8 +150,10 @@ def nothing_is_left(broker: redis.Redis) -> Callable[[], bool]:
     """Tells whether neither tasks nor locks are left anywhere."""
 
     def look() -> bool:
-        kept = {"{locks}:clock", "{locks}:exclusive"}
-        rests = [key for key in broker.keys("{locks}:*") if key not in kept]
+        kept = {"{locks}:clock", "{locks}:times"}
+        rests = [key for key in broker.keys("{locks}:*") if key not in kept] + [
+            request for request in broker.zrange("{locks}:times", 0, -1) if not request.startswith("\0")
+        ]
         return not rests and not broker.keys("fleetring:q:*:tasks") and not broker.keys("fleetring:recalled")
 
     return look
