@@ -36,6 +36,7 @@ class Lock:
         names: What is held or observed, sorted.
         owner: Who holds it.
         lease: Seconds that the grant lives without renewal.
+        max_hold: Seconds after which it ends in spite of renewals, if it was asked for with such an end.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Lock:
         self.owner = request.owner
         self.session = request.session
         self.lease = request.lease
+        self.max_hold = request.max_hold
         self.purpose = str(request.info["purpose"])
         self.fence = 0
         self._holder = holder

@@ -25,7 +25,7 @@ from locking.lock import Lock
 from locking.modes import LockMode
 from locking.records import Grant
 from locking.renewal import renewer
-from locking.request import Request, level, optional_seconds, seconds, text
+from locking.request import PROVISIONAL, Request, level, optional_seconds, seconds, text
 from locking.store import OnGrants, Reply, Status, Store
 from locking.stores import open_store
 from locking.waiting import Doorbell, wait_for_grant
@@ -292,6 +292,8 @@ class Owner:
                 )
 
     def _granted(self, grants: Sequence[Grant]) -> None:
+        if any(grant.mailbox for grant in grants):
+            renewer().look_after(self.store, PROVISIONAL)
         self._doorbell.ring(grant.request for grant in grants if grant.mailbox == self._incarnation)
         if self._on_grants and (homeless := [grant for grant in grants if not grant.mailbox]):
             self._on_grants(homeless)

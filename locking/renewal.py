@@ -1,6 +1,7 @@
-"""One thread a process that renews every lock held in it, in batches."""
+"""One thread a process that renews every lock held in it, in batches, and sees to what the process set going."""
 
 import logging
+import math
 import os
 import threading
 import weakref
@@ -16,6 +17,8 @@ from locking.store import Store
 log = logging.getLogger(__name__)
 
 BATCH = 100  # locks renewed in one trip
+_ROUNDING = 0.002  # seconds by which a store's answer may differ from the lease
+_LATE = "its lease ended before it was renewed"
 
 
 @dataclass(slots=True)
@@ -26,25 +29,53 @@ class _Watched:
     store: Store
     lease: float
     due: float
+    if_late: str = _LATE  # why the lock is lost if its local count runs out
+
+    def cap(self, lock: Lock) -> None:
+        """See to `lock` when its time is over at the latest: no renewal moves that any more."""
+        self.due = min(now() + self.lease / 3, now() + lock.remaining())
+        self.if_late = "its max_hold is over"
+
+    def renewed(self, lock: Lock, sent: float, left: float) -> None:
+        """Know when to renew next, after the store gave `left` seconds: less than the lease only at the end."""
+        self.due, self.if_late = sent + self.lease / 3, _LATE
+        if left < self.lease - _ROUNDING:
+            self.cap(lock)
 
 
 class Renewer:
-    """Renews locks at a third of their lease, for as long as somebody holds their handles."""
+    """Renews locks at a third of their lease, for as long as somebody holds their handles.
+
+    It also looks after the grants that this process made to waiters: if one isn't confirmed, the next has its turn.
+    """
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._changed = threading.Condition()
         self._in_flight = threading.Lock()
         self._watched: dict[str, _Watched] = {}
+        self._tended: dict[
+            Store, tuple[float, float]
+        ] = {}  # when to tend it, and when the last grant has to be confirmed
         self._thread: threading.Thread | None = None
         self._wakes_at = 0.0
 
     def watch(self, lock: Lock, store: Store) -> None:
         """Renew `lock` from now on."""
-        watched = _Watched(weakref.ref(lock), store, lock.lease, now() + lock.lease / 3)
+        watched = _Watched(weakref.ref(lock), store, lock.lease, now() + lock.remaining() / 3)
+        if lock.max_hold is not None and lock.max_hold <= lock.lease:
+            watched.cap(lock)
         with self._changed:
             self._watched[lock.request_id] = watched
             self._run_until(watched.due)
+
+    def look_after(self, store: Store, seconds: float) -> None:
+        """Tend a store in `seconds`, when a grant to a waiter has to be confirmed; once in as long for many grants."""
+        last = now() + seconds
+        with self._changed:
+            first = self._tended.get(store, (last, last))[0]
+            self._tended[store] = (first, last)
+            self._run_until(first)
 
     def forget(self, request_ids: Iterable[str]) -> None:
         """Stop renewing."""
@@ -57,13 +88,17 @@ class Renewer:
         with self._in_flight, self._changed:
             for request_id in [key for key, watched in self._watched.items() if watched.store is store]:
                 del self._watched[request_id]
+            self._tended.pop(store, None)
             self._changed.notify()
 
     def check(self) -> None:
         """Start the thread anew if it died."""
         with self._changed:
-            if self._watched:
-                self._run_until(min(watched.due for watched in self._watched.values()))
+            if self._watched or self._tended:
+                self._run_until(self._next())
+
+    def _next(self) -> float:
+        return min([watched.due for watched in self._watched.values()] + [first for first, _ in self._tended.values()])
 
     def _run_until(self, due: float) -> None:
         if self._thread is None or not self._thread.is_alive():
@@ -77,16 +112,17 @@ class Renewer:
     def _run(self) -> None:
         while True:
             with self._changed:
-                if not self._watched:
+                if not self._watched and not self._tended:
                     self._thread = None
                     return
-                self._wakes_at = min(watched.due for watched in self._watched.values())
+                self._wakes_at = self._next()
                 self._changed.wait(max(0.0, self._wakes_at - now()))
             due: dict[Store, dict[str, _Watched]] = {}
             try:
                 with self._in_flight:
                     due = self._due()
                     self._renew(due)
+                    self._tend()
             except Exception:
                 log.exception("renewal of locks failed in an unforeseen way; it goes on")
                 self._postpone(request_id for batch in due.values() for request_id in batch)
@@ -100,6 +136,19 @@ class Renewer:
                     due[watched.store][request_id] = watched
         return due
 
+    def _tend(self) -> None:
+        with self._changed:
+            due = {store: last for store, (first, last) in self._tended.items() if first <= now()}
+            for store, last in due.items():
+                del self._tended[store]
+                if last > now():
+                    self._tended[store] = (last, last)
+        for store in due:
+            try:
+                store.tend()
+            except StoreError as error:
+                log.warning("nobody saw to it whether grants were confirmed: %s", error)
+
     def _renew(self, due: dict[Store, dict[str, _Watched]]) -> None:
         for store, batch in due.items():
             ids = list(batch)
@@ -110,6 +159,7 @@ class Renewer:
         locks = {request_id: watched.handle() for request_id, watched in batch.items()}
         abandoned = [request_id for request_id, lock in locks.items() if lock is None]
         held = {request_id: lock for request_id, lock in locks.items() if lock is not None}
+        held = self._without_late(held, batch)
         sent = now()
         try:
             for request_id in abandoned:
@@ -122,24 +172,33 @@ class Renewer:
             return
         for (request_id, lock), seconds in zip(held.items(), left, strict=True):
             if seconds > 0:
-                batch[request_id].due = sent + min(lock.lease, seconds) / 3
                 lock.renewed(sent, seconds)
+                batch[request_id].renewed(lock, sent, seconds)
             else:
                 self._lose(lock, "its lease ended, or it was broken or reaped")
 
     def _survive(self, error: StoreError, held: dict[str, Lock], batch: dict[str, _Watched]) -> None:
         """Try again soon, within the lease; what has no lease left is lost."""
         log.warning("locks can't be renewed now: %s", error)
+        for watched in batch.values():
+            watched.if_late = f"it couldn't be renewed: {error}"
         self._postpone(batch)
-        for lock in held.values():
-            if lock.lost:
-                self._lose(lock, f"it couldn't be renewed: {error}")
+        self._without_late(held, batch)
+
+    def _without_late(self, held: dict[str, Lock], batch: dict[str, _Watched]) -> dict[str, Lock]:
+        """The locks whose local count still runs. The others are lost for good: what was said once isn't taken back."""
+        late = [request_id for request_id, lock in held.items() if lock.lost]
+        for request_id in late:
+            self._lose(held[request_id], batch[request_id].if_late)
+        return {request_id: lock for request_id, lock in held.items() if request_id not in late}
 
     def _postpone(self, request_ids: Iterable[str]) -> None:
         with self._changed:
             for request_id in request_ids:
                 if watched := self._watched.get(request_id):
-                    watched.due = now() + min(1.0, watched.lease / 10)
+                    lock = watched.handle()
+                    left = lock.remaining() if lock else 0.0
+                    watched.due = now() + min(1.0, watched.lease / 10, left or math.inf)
 
     def _lose(self, lock: Lock, why: str) -> None:
         self.forget([lock.request_id])

@@ -10,6 +10,7 @@ from locking.modes import LockMode
 
 MAX_NAME_BYTES = 500  # what every database can put into a primary key
 MAX_NAMES = 10_000  # one such grant keeps a Redis server busy for some tenths of a second
+PROVISIONAL = 5.0  # seconds in which a waiter confirms its grant: many round trips, and yet a short wait for the next
 MAX_SECONDS = 365 * 86400.0
 MAX_PRIORITY = 10**15  # beyond it, either way, all are alike: what every store can keep and reckon with
 
@@ -53,7 +54,7 @@ class Request:
     lock_delay: float = 0.0
     mailbox: str = ""
     patience: float = 60.0
-    provisional: float = 5.0
+    provisional: float = PROVISIONAL
     at_least: int = 0
     ticket: str = ""
     arrived: float | None = None

@@ -26,7 +26,8 @@ class Reply:
     """The answer to acquire, upgrade, downgrade and transfer.
 
     `left` is the seconds of lease left and `wants` what was granted. A waiter should ask again after `retry_after`
-    seconds even if nobody wakes it; `behind` tells that another waiter stands in front of it.
+    seconds even if nobody wakes it; `behind` tells that another waiter stands in front of it, `missed` that the request
+    was granted its names but didn't confirm in time.
     """
 
     status: Status
@@ -37,6 +38,7 @@ class Reply:
     waiters: int = 0
     retry_after: float = 0.0
     behind: bool = False
+    missed: bool = False
 
 
 OnGrants = Callable[[Sequence[Grant]], None]

@@ -125,13 +125,15 @@ def wait_for_grant(
     if wait == 0:
         return ask()
     deadline = math.inf if wait is None else now() + wait
-    poll = POLL_FIRST
+    poll, most = POLL_FIRST, math.inf
     with doorbell.listening(request_id) as bell:
         reply = ask()
         while reply.status is Status.WAITING and now() < deadline and not doorbell.closed:
             try:
+                if reply.missed:
+                    most = reply.retry_after  # whoever missed one hint may well miss the next
                 if not doorbell.open():
-                    bell.wait(max(0.0, min(_pause(reply, poll, deaf=doorbell.deaf), deadline - now())))
+                    bell.wait(max(0.0, min(_pause(reply, poll, deaf=doorbell.deaf), most, deadline - now())))
                     poll = min(poll * 1.5, POLL_MOST)
                 bell.clear()
                 reply = ask()

@@ -91,7 +91,8 @@ local function come_back(ticket, request)
 end
 
 local function ask_again(request)
-  if request.state == 'silent' then
+  local missed = request.state == 'silent'
+  if missed then
     request.state = 'waiting'
     if grantable(request) then
       grant(request, request.lease, false)
@@ -101,7 +102,7 @@ local function ask_again(request)
   end
   if request.state == 'waiting' then
     be_patient(request)
-    return answer('waiting', obstacles(request))
+    return answer('waiting', obstacles(request, missed))
   elseif request.unconfirmed then
     note(request.id, 'unconfirmed', '0')
     extend(request, request.lease)

@@ -45,9 +45,8 @@ local function be_patient(request)
   end
 end
 
--- Tells a process that its request was granted; a hint that may be lost.
-local function announce(request)
-  table.insert(granted, { request.id, request.owner, request.info, request.mailbox })
+-- Tells a process that its request was granted, or that it missed that; a hint that may be lost.
+local function hint(request)
   if request.mailbox ~= '' then
     local box = P .. 'm:' .. request.mailbox
     redis.call('RPUSH', box, request.id)
@@ -60,7 +59,8 @@ local function grant_waiter(request)
   leave_queues(request)
   local upgrade = request.state == 'upgrading'
   grant(request, upgrade and request.lease or math.min(request.provisional, request.lease), not upgrade)
-  announce(request)
+  table.insert(granted, { request.id, request.owner, request.info, request.mailbox })
+  hint(request)
 end
 
 -- Grants what has become grantable in the queue of one name. Stops at the first exclusive waiter that stays.
@@ -105,9 +105,10 @@ local function let_go(request)
 end
 
 -- Sets a waiter aside that didn't confirm its grant: dead, or its hint was lost. It stands in nobody's way and is passed
--- over, but has its old place again as soon as it asks.
+-- over, but has its old place again as soon as it asks, which a second hint bids it do.
 local function set_aside(request)
   let_go(request)
+  hint(request)
   note(request.id, 'state', 'silent', 'unconfirmed', '0')
   redis.call('ZADD', P .. 'times', digits(NOW + request.patience), request.id)
   outlive(request, request.patience)
@@ -178,8 +179,8 @@ local function count_waiters(request)
   return count
 end
 
--- Who stands in the way of a request, how many wait for its names, and in how many ms it should ask again.
-local function obstacles(request)
+-- Who stands in the way of a request, how many wait for its names, and in how many ms it should ask again: soon, if it missed its grant.
+local function obstacles(request, missed)
   local against, again, behind = {}, math.huge, false
   for _, name in ipairs(request.names) do
     local mode = asked(request, name)
@@ -195,8 +196,11 @@ local function obstacles(request)
   if behind then
     again = request.patience / 2
   end
+  if missed then
+    again = math.min(again, request.provisional / 2, request.lease / 2)
+  end
   return cjson.encode({ holders = against, waiters = count_waiters(request), behind = behind,
-    again = math.min(again, request.patience / 2) })
+    missed = missed, again = math.min(again, request.patience / 2) })
 end
 
 -- The answer of each verb, a line each: what became of it, the grants it made to others, and facts of its own. One

@@ -206,6 +206,7 @@ def _reply(lines: Sequence[bytes], asked: Mapping[str, LockMode] | None = None) 
         waiters=told.get("waiters", 0),
         retry_after=told.get("again", 0) / 1000,
         behind=told.get("behind", False),
+        missed=told.get("missed", False),
     )
 
 

@@ -55,14 +55,14 @@ class Ledger:
         return now, [entry for entry in entries.values() if not entry.over(now)]
 
     def write(self, connection: Connection, picture: Picture) -> None:
-        """Write what was decided, and tell the granted where the database can."""
+        """Write what was decided, and hint where the database can."""
         self._delete(connection, sorted(picture.removed))
         for _, entry in sorted(picture.changed.items()):
             (self._update if entry.stored else self._insert)(connection, entry)
         for entry in picture.fenced:
             self._raise_fences(connection, entry)
         if connection.dialect.name == "postgresql":
-            for entry in picture.granted:
+            for entry in picture.hinted:
                 if entry.mailbox:
                     connection.execute(select(func.pg_notify(channel(entry.mailbox), entry.id)))
 

@@ -82,6 +82,7 @@ class Picture:
     changed: dict[str, Entry] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     granted: list[Entry] = field(default_factory=list)
+    hinted: list[Entry] = field(default_factory=list)  # waiters to be told that they should ask
     fenced: list[Entry] = field(default_factory=list)
 
     def on(self, name: str) -> list[Entry]:
@@ -170,8 +171,9 @@ class Picture:
         self.pump(name for entry in over for name in entry.modes)
 
     def set_aside(self, entry: Entry) -> None:
-        """Pass over a waiter that didn't confirm its grant; it has its old place again as soon as it asks."""
+        """Pass over a waiter that didn't confirm its grant; when it asks, as it is told to, it has its old place."""
         entry.state, entry.unconfirmed, entry.ends = "silent", False, self.now + entry.patience
+        self.hinted.append(entry)
         self.changed[entry.id] = entry
 
     def admit_sharers(self, names: Collection[str]) -> None:
@@ -186,6 +188,7 @@ class Picture:
         upgrade = entry.state == "upgrading"
         self.grant(entry, entry.lease if upgrade else min(entry.provisional, entry.lease), unconfirmed=not upgrade)
         self.granted.append(entry)
+        self.hinted.append(entry)
 
     def pump(self, names: Iterable[str]) -> None:
         """Grant what has become grantable; in each queue up to the first exclusive waiter that stays."""

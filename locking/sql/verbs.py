@@ -1,6 +1,7 @@
 """What each verb decides, given a picture: the same rules as in the Lua scripts, without any SQL."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from locking.modes import LockMode
 from locking.records import Holder
@@ -31,7 +32,8 @@ def acquire(picture: Picture, request: Request) -> Reply:
 
 
 def _ask_again(picture: Picture, known: Entry) -> Reply:
-    if known.state == "silent":
+    missed = known.state == "silent"
+    if missed:
         known.state = "waiting"
         if picture.grantable(known):
             picture.grant(known, known.lease)
@@ -39,7 +41,9 @@ def _ask_again(picture: Picture, known: Entry) -> Reply:
     if known.state == "waiting":
         known.ends = picture.now + known.patience
         picture.changed[known.id] = known
-        return obstacles(picture, known, Status.WAITING)
+        reply = obstacles(picture, known, Status.WAITING)
+        soon = min(reply.retry_after, known.provisional / 2, known.lease / 2)
+        return replace(reply, missed=True, retry_after=soon) if missed else reply
     if known.unconfirmed:
         known.unconfirmed = False
         picture.extend(known, known.lease)

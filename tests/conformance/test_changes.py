@@ -1,5 +1,6 @@
 """A held lock changes: upgrade, downgrade, hand-over, and its limits."""
 
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -173,7 +174,17 @@ def test_max_hold_ends_a_lock_however_well_it_is_renewed(locks: LockManager, oth
     time.sleep(0.7)
     assert lock.lost
     assert lost == [lock]
+    with pytest.raises(LockLost, match="its max_hold is over"):
+        lock.ensure()
     assert other.acquire("a").release()
+
+
+def test_the_end_of_max_hold_is_told_when_it_comes_however_long_the_lease_is(locks: LockManager) -> None:
+    lost = threading.Event()
+    lock = locks.acquire("a", lease=600.0, max_hold=0.5, on_lost=lambda _: lost.set())
+    assert lost.wait(60)
+    with pytest.raises(LockLost, match="its max_hold is over"):
+        lock.ensure()
 
 
 def test_a_lock_delay_keeps_the_name_closed_after_an_unclean_end_only(locks: LockManager, other: LockManager) -> None:

@@ -2,13 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partialmethod
 
 import pytest
 
 from locking import AlreadyHeld, Lock, LockManager, LockMode, LockOrderError, LockTimeout, ResourceLocked
+from locking.request import Request
+from locking.waiting import Doorbell
 
 SHARED, EXCLUSIVE = LockMode.SHARED, LockMode.EXCLUSIVE
 
@@ -131,6 +134,44 @@ def test_a_waiter_takes_over_when_the_holder_lets_its_lease_run_out(locks: LockM
     started = time.monotonic()
     with other.acquire("node:1", wait=20.0):
         assert time.monotonic() - started < 3.0
+
+
+def test_a_waiter_that_missed_its_grant_is_overtaken_once_and_asks_often_from_then_on(
+    locks: LockManager, other: LockManager, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if url.startswith(("sqlite", "mysql")):
+        pytest.skip("there are no hints to miss: waiters ask by themselves, more often than a grant waits for them")
+    # Given a waiter that hears only the second hint, and one behind it
+    lock = other.acquire("node:1", lease=300.0)
+    rings: list[str] = []
+
+    def ring(doorbell: Doorbell, request_ids: Iterable[str]) -> None:
+        told = list(request_ids)
+        rings.extend(told if doorbell is locks._owner._doorbell else [])
+        if doorbell is not locks._owner._doorbell or len(rings) == 2:
+            really_ring(doorbell, told)
+
+    really_ring = Doorbell.ring
+    monkeypatch.setattr(Doorbell, "ring", ring)
+    monkeypatch.setattr("locking.owner.PROVISIONAL", 0.5)
+    with _crowd() as pool:
+        with monkeypatch.context() as short:
+            short.setattr(Request, "__init__", partialmethod(Request.__init__, provisional=0.4))
+            (deaf,) = _line_up(pool, locks, "node:1", [("deaf", EXCLUSIVE, 0)])
+        behind = pool.submit(other.acquire, "node:1", wait=60.0, lease=300.0)
+        _queued(other, "node:1", 2)
+        # When the lock is released, then the one behind has it, though nobody else asks for anything
+        lock.release()
+        next_lock, late = behind.result(20), other.enqueue("late", "node:1", owner="late")
+        assert late is None
+        # And the first stands in front again, and has it next, though it is told nothing more
+        deadline = time.monotonic() + 20
+        while [waiter.purpose for waiter in other.waiters("node:1")] != ["deaf", ""]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        next_lock.release()
+        deaf.result(20).release()
+    other.cancel("late")
 
 
 def test_many_names_wait_together_without_holding_some(locks: LockManager, other: LockManager) -> None:
