@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -71,6 +72,23 @@ def postgres_url(postgres: str) -> Iterator[str]:
     yield make_url(postgres).set(database=name).render_as_string(hide_password=False)
     with server.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[str]:
+    """The URL of a database of the suite's own on the MariaDB that may run on this machine."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 3306)):
+            pytest.skip("no server on port 3306 of this machine")
+    url = make_url("mysql+pymysql://root@127.0.0.1:3306/")
+    server = create_engine(url, isolation_level="AUTOCOMMIT")
+    name = f"fleetring_test_{uuid4().hex}"
+    with server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield url.set(database=name).render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name}"))
     server.dispose()
 
 

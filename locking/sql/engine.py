@@ -18,6 +18,10 @@ TRIES = 8
 _AGAIN_STATES = frozenset({"40001", "40P01", "55P03"})
 _AGAIN_NUMBERS = frozenset({1213, 1205, 1020})
 
+# What PostgreSQL and MySQL say when they take no writes, and when there is no room; SQLite says it in words.
+_READ_ONLY: frozenset[object] = frozenset({"25006", 1290, 1792, 1836})
+_FULL: frozenset[object] = frozenset({"53100", "53200", 1021, 1114})
+
 _ENGINE: dict[str, Any] = {"enable_from_linting": False}  # the ledger joins one row with none on purpose
 
 
@@ -107,9 +111,17 @@ def _worth_another_try(error: SQLAlchemyError) -> bool:
 def _named(engine: Engine, error: SQLAlchemyError) -> StoreError:
     cause = getattr(error, "orig", None) or error
     return StoreError(
-        f"locks in {_address(engine)}: {type(cause).__name__}: {str(cause).strip()};"
-        " check that the database runs, that the address is right, and that its user may write"
+        f"locks in {_address(engine)}: {type(cause).__name__}: {' '.join(str(cause).split())}; {_advice(cause)}"
     )
+
+
+def _advice(cause: Any) -> str:
+    codes, text = {getattr(cause, "sqlstate", None), *cause.args[:1]}, str(cause)
+    if codes & _READ_ONLY or "readonly" in text:
+        return "it takes no writes: give the address of the primary, and a user who may write"
+    if codes & _FULL or "disk is full" in text:
+        return "it has no room left: nothing was taken; make room"
+    return "check that the database runs, that the address is right, and that its user may write"
 
 
 def _address(engine: Engine) -> str:

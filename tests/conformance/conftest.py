@@ -8,16 +8,12 @@ from uuid import uuid4
 
 import pytest
 from redis import Redis
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import make_url
 
 from locking import LockManager
 
 _numbers = itertools.count()
 RUN = f"Run{uuid4().hex[:8]}"  # in every name that this run makes on a server that others use, too
-OnThisMachine = {
-    "redis": ("redis://127.0.0.1:6379/9", 6379),
-    "mariadb": ("mysql+pymysql://root@127.0.0.1:3306/", 3306),
-}
 
 
 @pytest.fixture(scope="session")
@@ -27,37 +23,16 @@ def postgresql(postgres: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def mariadb() -> Iterator[str]:
-    """A database of our own on the server that may run on this machine."""
-    url, port = OnThisMachine["mariadb"]
-    _skip_unless_open(port)
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    name = f"fleetring_test_{RUN}"
-    try:
-        with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        yield make_url(url).set(database=name).render_as_string(hide_password=False)
-        with engine.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name}"))
-    finally:
-        engine.dispose()
-
-
-@pytest.fixture(scope="session")
 def redis() -> Iterator[str]:
     """The Redis that may run on this machine; what the tests put there is deleted."""
-    url, port = OnThisMachine["redis"]
-    _skip_unless_open(port)
+    url = "redis://127.0.0.1:6379/9"
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 6379)):
+            pytest.skip("no server on port 6379 of this machine")
     yield url
     with Redis.from_url(url) as client:
         for key in client.scan_iter(match=f"{{{RUN}_*}}:*"):
             client.delete(key)
-
-
-def _skip_unless_open(port: int) -> None:
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)):
-            pytest.skip(f"no server on port {port} of this machine")
 
 
 @pytest.fixture(params=["valkey", "postgresql", "sqlite", "mariadb", "redis"])

@@ -13,7 +13,7 @@ SHARED, EXCLUSIVE = LockMode.SHARED, LockMode.EXCLUSIVE
 Verb = Callable[[LockManager, Callable[[], None]], None]
 
 
-@pytest.fixture(params=["valkey", "postgresql"])
+@pytest.fixture(params=["valkey", "postgresql", "mariadb"])
 def flaky(
     request: pytest.FixtureRequest, server: ValkeyServer, namespace: str, proxied: Callable[..., Any]
 ) -> Iterator[tuple[LockManager, Callable[[], None]]]:
@@ -21,6 +21,10 @@ def flaky(
     if request.param == "valkey":
         proxy = proxied(server.port)
         url = f"redis://127.0.0.1:{proxy.port}"
+    elif request.param == "mariadb":
+        direct = make_url(request.getfixturevalue("mariadb"))
+        proxy = proxied(direct.port)
+        url = direct.set(port=proxy.port).render_as_string(hide_password=False)
     else:
         direct = make_url(request.getfixturevalue("postgres"))
         proxy = proxied(f"{direct.query['host']}/.s.PGSQL.5432")
