@@ -13,6 +13,7 @@ from redis import Redis
 
 from locking import LockManager, ResourceLocked
 from locking.request import Request
+from locking.store import Reply
 from locking.waiting import Doorbell
 
 Start = Callable[[str], Any]
@@ -97,13 +98,21 @@ def test_a_waiter_whose_hint_was_lost_finds_its_grant_by_itself(
     # Given a waiter here that never hears of its grants, which live a tenth of what it sleeps
     monkeypatch.setattr(Doorbell, "ring", lambda *_: None)
     monkeypatch.setattr(Request, "__init__", partialmethod(Request.__init__, provisional=0.2))
+    asked: list[Reply] = []
+    really_ask = locks._owner.store.acquire
+
+    def ask(request: Request) -> Reply:
+        asked.append(really_ask(request))
+        return asked[-1]
+
+    monkeypatch.setattr(locks._owner.store, "acquire", ask)
     holder = another(
         'lock = locks.acquire("node", lease=2.0); say("held"); sys.stdin.readline(); lock.release(); say("")'
     )
     assert holder.line() == "held"
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(locks.acquire, "node", wait=20.0)
-        while not locks.waiters("node"):
+        while len(asked) < 2:  # once to queue, once more when it listens
             time.sleep(0.01)
         # When the lock is released, and its grant ends unconfirmed
         holder.tell()
