@@ -58,7 +58,7 @@ class Lock:
         self._pid = os.getpid()
         self._held: Mapping[str, LockMode] = {}
         self._observed = observed or {}
-        self._deadline = 0.0
+        self._deadline = self._since = 0.0
         self._released = False
         self._lost_because = ""
         self._on_lost = on_lost
@@ -139,6 +139,7 @@ class Lock:
         self._released = True
         if not self._held:
             return True
+        log.debug("request %s ends, %r (held for %.2f s): %s", self.request_id, self, now() - self._since, self.purpose)
         return self._holder.give_back(self) and not known_lost
 
     def upgrade(self, wait: float | None = 0.0) -> None:
@@ -236,7 +237,7 @@ class Lock:
 
     def granted(self, reply: Reply, sent: float) -> None:
         """Take over what the store granted to a question sent at `sent`; for the manager."""
-        self.fence, self._held = reply.fence, dict(reply.wants)
+        self.fence, self._held, self._since = reply.fence, dict(reply.wants), self._since or now()
         self.renewed(sent, reply.left)
 
     def renewed(self, sent: float, left: float) -> None:

@@ -170,7 +170,8 @@ class Owner:
         self, request: Request, wait: float | None, observed: Sequence[str], on_lost: Callable[[Lock], object] | None
     ) -> Lock:
         """Ask for what `request` wants, keep what is granted, leave nothing behind otherwise."""
-        sent = 0.0
+        started, sent = now(), 0.0
+        log.debug("request %s for %d names: %s", request.id, len(request.wants), request.info["purpose"])
 
         def ask() -> Reply:
             nonlocal sent
@@ -188,7 +189,9 @@ class Owner:
                 return lock
             reply = wait_for_grant(ask, give_up, request.id, wait, self._doorbell)
             if reply.status is Status.GRANTED:
-                return self.keep(lock, reply, sent)
+                self.keep(lock, reply, sent)
+                log.debug("request %s got %r (took %.2f s)", request.id, lock, now() - started)
+                return lock
         except BaseException:
             self.undo(request.id)
             raise

@@ -22,7 +22,7 @@ class Request:
     """One request, under an id that is chosen before it is sent, so that sending it twice asks once.
 
     Args:
-        id: Unguessable and unique; whoever knows it may renew, change and release the grant.
+        id: Unique; whoever knows it may renew, change and release the grant.
         wants: Name to mode, sorted by name, without observers.
         owner: Who asks, for the error text and for `reap`.
         session: Tells apart threads that share an owner.
