@@ -11,7 +11,7 @@
 -- ARGV[7]  ms that the keys of a grant live; longer than the grant, as a backstop
 -- ARGV[8]  ticket: the id under which the request waits with nobody in it, empty for one that somebody waits for
 -- Result   granted, grants, fence, ms left, want (empty: all as asked for) | waiting or busy or held or lost, grants, obstacles (JSON)
--- O(names) when free or refused by a holder; O(names + waiters in front) when there are waiters.
+-- O(names * log(waiters)); a refusal also O(holders in the way).
 
 sweep()
 

@@ -12,6 +12,7 @@
 --               so that a grant writes it once. Marks are the far greater numbers, and no id has a NUL
 --   h:<name>    hash, the holders of a name: request id -> mode (x or s)
 --   q:<name>    sorted set, the waiters of a name: <arrival><mode><id> by score
+--   qx:<name>   those of them that ask for x
 --   unattended  set, the ids of waiters without a mailbox: nobody is in them, and their releaser sees to them
 --   m:<address> list, the mailbox of a process: ids of requests that were granted
 -- Scripts run on effects, so that TIME may precede writes.
@@ -146,6 +147,11 @@ local function member(request, name)
   return string.format('%016.0f', request.arrival) .. asked(request, name) .. request.id
 end
 
+-- The queues of a name in which a request stands.
+local function queues(request, name)
+  return asked(request, name) == 'x' and { P .. 'q:' .. name, P .. 'qx:' .. name } or { P .. 'q:' .. name }
+end
+
 local function keys(kind, names)
   local list = {}
   for i, name in ipairs(names) do
@@ -175,25 +181,11 @@ local function is_held_against(request, name, mode)
   return count == 1 and #holders_against(request, name, mode) > 0
 end
 
--- Whether a waiter of the name stands before the request and conflicts with it.
+-- Whether a waiter of the name stands before the request and conflicts with it: for a sharer the first that asks for x, else the first.
 local function queue_against(request, name, mode)
-  local from, size, mine = 0, 16, member(request, name)
-  while true do
-    local page = redis.call('ZRANGE', P .. 'q:' .. name, from, from + size - 1, 'WITHSCORES')
-    for i = 1, #page, 2 do
-      local score = tonumber(page[i + 1])
-      if score > request.score or (score == request.score and page[i] >= mine) then
-        return false
-      end
-      if mode == 'x' or page[i]:sub(17, 17) == 'x' then
-        return true
-      end
-    end
-    if #page < 2 * size then
-      return false
-    end
-    from, size = from + size, math.min(2 * size, 1024)
-  end
+  local head = redis.call('ZRANGE', P .. (mode == 'x' and 'q:' or 'qx:') .. name, 0, 0, 'WITHSCORES')
+  local score = tonumber(head[2])
+  return score ~= nil and (score < request.score or (score == request.score and head[1] < member(request, name)))
 end
 
 local function free(request, name)
@@ -237,7 +229,9 @@ local function leave_queues(request)
     redis.call('SREM', P .. 'unattended', request.id)
   end
   for _, name in ipairs(request.names) do
-    redis.call('ZREM', P .. 'q:' .. name, member(request, name))
+    for _, queue in ipairs(queues(request, name)) do
+      redis.call('ZREM', queue, member(request, name))
+    end
   end
 end
 

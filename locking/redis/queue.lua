@@ -17,8 +17,10 @@ end
 -- Puts a request into its place in the queue of each of its names, wherever it stood before.
 local function stand(request)
   for _, name in ipairs(request.names) do
-    redis.call('ZADD', P .. 'q:' .. name, string.format('%.17g', request.score), member(request, name))
-    keep(P .. 'q:' .. name, request.patience + request.lease)
+    for _, queue in ipairs(queues(request, name)) do
+      redis.call('ZADD', queue, string.format('%.17g', request.score), member(request, name))
+      keep(queue, request.patience + request.lease)
+    end
   end
 end
 
@@ -40,7 +42,9 @@ local function be_patient(request)
     redis.call('ZADD', P .. 'times', digits(NOW + request.patience), request.id)
     outlive(request, request.patience)
     for _, name in ipairs(request.names) do
-      keep(P .. 'q:' .. name, request.patience)
+      for _, queue in ipairs(queues(request, name)) do
+        keep(queue, request.patience)
+      end
     end
   end
 end
@@ -79,6 +83,7 @@ local function pump_one(name)
       stay, sharer_stays = stay + 1, true
     else
       redis.call('ZREM', P .. 'q:' .. name, head)
+      redis.call('ZREM', P .. 'qx:' .. name, head)
       stuck = {}
     end
     if exclusive and request then

