@@ -131,6 +131,7 @@ def crowds(url: str) -> None:
             medians.append(statistics.median(samples[:9]))
             for number in range(crowd):
                 locks.cancel(f"crowd.{crowd}.{number}")
+            lock.release()
         line("release with 1000 waiters against 10", medians[1] / medians[0], 2.5, note=f"{medians[1] * 1e6:.0f} us")
 
 
