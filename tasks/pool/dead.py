@@ -1,6 +1,6 @@
 """The verbs for dead letters: tasks that will not be tried again by themselves."""
 
-from tasks.app import app
+from tasks.pool.broker import reached
 from tasks.pool.ending import record_end
 from tasks.pool.queues import known
 from tasks.settings import ACTIONS_QUEUE
@@ -16,7 +16,7 @@ def dead_letters(queue: str | None = ACTIONS_QUEUE) -> list[DeadLetter]:
     Raises:
         UnknownQueue: there is no such queue.
     """
-    with app.queues() as queues:
+    with reached() as queues:
         names = queues.names() if queue is None else [known(queues, queue)]
         return [letter for name in names for letter in queues.dead_letters(name)]
 
@@ -27,7 +27,7 @@ def retry_dead(task_id: str) -> None:
     Raises:
         NoSuchTask: there is no such dead letter.
     """
-    with app.queues() as queues:
+    with reached() as queues:
         queues.retry_dead(str(task_id))
 
 
@@ -37,7 +37,7 @@ def drop_dead(task_id: str) -> None:
     Raises:
         NoSuchTask: there is no such dead letter.
     """
-    with app.queues() as queues:
+    with reached() as queues:
         letter = _letter(queues, str(task_id))
         queues.drop_dead(letter.id)
     record_end(letter, f"dropped as a dead letter: {letter.reason}")

@@ -66,7 +66,8 @@ class Mould:
             "args": quoted(_shown(args)),
             "kwargs": quoted(_shown(kwargs)),
         }
-        task = self._task._replace(id=task_id, payload=payload % filling)
+        queue, _, _, priority, delay, lifetime = self._task
+        task = NewTask(queue, task_id, payload % filling, priority, delay, lifetime)
         return task, None if event is None else event % filling
 
 

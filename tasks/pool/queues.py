@@ -4,6 +4,7 @@ import difflib
 
 from tasks.app import app
 from tasks.errors import InvalidArguments, UnknownQueue
+from tasks.pool.broker import reached
 from tasks.settings import ACTIONS_QUEUE
 from tasks.transport import Queues, QueueStats
 
@@ -33,7 +34,7 @@ def stats(queue: str = ACTIONS_QUEUE) -> QueueStats:
     Raises:
         UnknownQueue: there is no such queue.
     """
-    with app.queues() as queues:
+    with reached() as queues:
         return queues.stats(known(queues, queue))
 
 
@@ -61,7 +62,7 @@ def pause(queue: str = ACTIONS_QUEUE, reason: str = "manual") -> None:
         UnknownQueue: there is no such queue.
         InvalidArguments: the reason is empty.
     """
-    with app.queues() as queues:
+    with reached() as queues:
         queues.pause(known(queues, queue), _named(reason))
 
 
@@ -79,7 +80,7 @@ def resume(queue: str = ACTIONS_QUEUE, reason: str = "manual") -> bool:
         UnknownQueue: there is no such queue.
         InvalidArguments: the reason is empty.
     """
-    with app.queues() as queues:
+    with reached() as queues:
         return queues.resume(known(queues, queue), _named(reason))
 
 
@@ -106,7 +107,7 @@ def bound(queue: str, max_queued: int | None = None, max_parked: int | None = No
     for most in (max_queued, max_parked):
         if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
             raise InvalidArguments(f"a bound of {most!r} is not possible: give a whole number from 0, or None")
-    with app.queues() as queues:
+    with reached() as queues:
         queues.bound(known(queues, queue), max_queued, max_parked)
 
 
@@ -129,5 +130,5 @@ def resize(queue: str, slots: int | None) -> None:
     """
     if slots is not None and (isinstance(slots, bool) or not isinstance(slots, int) or slots < 0):
         raise InvalidArguments(f"{slots!r} slots are not possible: give a whole number from 0, or None for no limit")
-    with app.queues() as queues:
+    with reached() as queues:
         queues.limit(known(queues, queue), slots)

@@ -9,6 +9,7 @@ from celery.utils import uuid
 
 from tasks.app import app
 from tasks.errors import InvalidArguments, QueueInactive, QuiesceTimeout
+from tasks.pool.broker import reached
 from tasks.pool.queues import known
 from tasks.settings import ACTIONS_QUEUE
 from tasks.transport import Queues, QueueStats
@@ -43,7 +44,7 @@ def quiesce(queue: str = ACTIONS_QUEUE, timeout: float = 60.0, mode: Mode = "blo
     """
     _check(queue, timeout, mode)
     deadline = monotonic() + timeout
-    with app.queues() as queues, ExitStack() as cleanup:
+    with reached() as queues, ExitStack() as cleanup:
         known(queues, queue)
         if mode == "snapshot":
             awaited: Awaited = Snapshot(queues, queue)

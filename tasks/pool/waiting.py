@@ -5,6 +5,7 @@ from typing import get_args
 from tasks.app import app
 from tasks.errors import InvalidArguments
 from tasks.parking import let_go, ticket_of
+from tasks.pool.broker import reached
 from tasks.pool.ending import record_end
 from tasks.pool.queues import known
 from tasks.priority import validated
@@ -17,7 +18,7 @@ def find(task_id: str) -> ListedTask:
     Raises:
         NoSuchTask: no task with this id waits or runs.
     """
-    with app.queues() as queues:
+    with reached() as queues:
         return queues.find(str(task_id))
 
 
@@ -35,7 +36,7 @@ def list_(queue: str | None = None, state: State | None = None, limit: int = 100
     """
     if state is not None and state not in get_args(State):
         raise InvalidArguments(f"state {state!r} is unknown; there are {', '.join(get_args(State))}")
-    with app.queues() as queues:
+    with reached() as queues:
         names = queues.names() if queue is None else [known(queues, queue)]
         found = [task for name in names for task in queues.tasks(name, limit)]
     return [task for task in found if state in {None, task.state}]
@@ -56,7 +57,7 @@ def change_priority(task_id: str, priority: int) -> State:
         InvalidPriority: the priority is not an integer.
     """
     level = validated(str(task_id), priority)
-    with app.queues() as queues:
+    with reached() as queues:
         state = queues.change_priority(str(task_id), level)
     if state == "parked":
         app.runtime.locks.change_priority(ticket_of(str(task_id)), level)
@@ -75,7 +76,7 @@ def cancel(task_id: str) -> State:
     Raises:
         NoSuchTask: no task with this id waits or runs.
     """
-    with app.queues() as queues:
+    with reached() as queues:
         task = queues.find(str(task_id))
         state = queues.cancel(task.id)
     if state != "running":
