@@ -1,14 +1,17 @@
 """Real worker processes for tests, and patience with them."""
 
 import contextlib
+import json
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,50 @@ def wait_until(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
     pytest.fail(f"not within {timeout} s: {condition}")
 
 
+class ForkedProcess:
+    """A process that another one has forked, with the methods of ``subprocess.Popen`` that tests use."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._watched = os.pidfd_open(pid)
+
+    def _ended(self, timeout: float | None) -> bool:
+        return bool(select.select([self._watched], [], [], timeout)[0])
+
+    def poll(self) -> int | None:
+        return 0 if self._ended(0) else None
+
+    def wait(self, timeout: float | None = None) -> None:
+        if not self._ended(timeout):
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._watched, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+@cache
+def zygote() -> "subprocess.Popen[str]":
+    """The process from which this one's workers are forked; it ends with this one."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.zygote"], stdin=pipe, stdout=pipe, text=True, env=environment, cwd=REPOSITORY
+    )
+
+
+def fork_worker(**order: Any) -> ForkedProcess:
+    """Let the zygote become a worker, see there."""
+    parent = zygote()
+    assert parent.stdin
+    assert parent.stdout
+    print(json.dumps(order), file=parent.stdin, flush=True)
+    return ForkedProcess(int(parent.stdout.readline()))
+
+
 class WorkerProcess:
     """One real Celery worker, in a process group of its own.
 
@@ -51,13 +98,13 @@ class WorkerProcess:
         self, log: Path, application: str, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> None:
         self.log = log
-        command = [sys.executable, "-m", "celery", "-A", application, "worker", "-l", "INFO", *arguments]
-        paths = {"PYTHONPATH": f"{REPOSITORY}:{folder}", "PYTHONWARNINGS": "ignore"}
-        with log.open("w") as output:
-            self.process = subprocess.Popen(
-                [*command, "--without-gossip", "--without-mingle"],
-                env=os.environ | paths | dict(environment or {}), stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
+        log.touch()
+        self.process = fork_worker(
+            log=str(log),
+            paths=[str(REPOSITORY), str(folder)],
+            arguments=["-A", application, "worker", "-l", "INFO", "--without-gossip", "--without-mingle", *arguments],
+            environment=os.environ | dict(environment or {}),
+        )
 
     @property
     def output(self) -> str:
