@@ -45,6 +45,22 @@ def test_queues_are_listed_shown_paused_and_resized(work: Any) -> None:
     assert "any number of tasks" in run("queues", "resize", "actions", "none").output
 
 
+def test_a_queue_is_bounded_as_an_operator_says(work: Any) -> None:
+    # When an operator bounds a queue
+    told = run("queues", "bound", "actions", "--max-queued", "2", "--max-parked", "none").output
+    assert "queue actions holds 2 tasks and any number of parked ones" in told
+
+    # Then that is shown
+    [shown] = rows("queues", "show", "actions")
+    assert (shown["max_queued"], shown["max_parked"]) == (2, None)
+    assert "max queued" in run("queues", "show", "actions").output
+
+    # And can be taken back; what is no number is refused
+    assert "any number of tasks" in run("queues", "bound", "actions").output
+    refused = run("queues", "bound", "actions", "--max-queued", "-3")
+    assert (refused.exit_code, "neither a whole number from 0 nor none" in refused.output) == (2, True)
+
+
 def test_tasks_are_listed_shown_reprioritised_and_cancelled(work: Any) -> None:
     pool.add(work.note.s("a"), task_id="a")
     pool.add(work.note.s("b").set(countdown=60), task_id="b")
