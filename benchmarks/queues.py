@@ -158,6 +158,7 @@ def urgent_latency(url: str, client: Any, backlog: int, samples: int) -> float:
     fill(queues, (NewTask("actions", one, payload.replace(model.id, one), priority=10) for one in ids))
     latencies = []
     with worker(url, True):
+        until(lambda: client.exists("fleetring:leases"))  # it is there
         time.sleep(2)
         for _ in range(samples):
             before = time.time()
