@@ -1,6 +1,7 @@
 """Initial syncs by the thousand, among dead subclouds, and through killed workers and flapping members.
 
-``python benchmarks/initial_sync.py [PART]...``; the parts are crowd-1, crowd-2, newcomers, massacre, flapping, moves.
+``python benchmarks/initial_sync.py [PART]...``; the parts are crowd-1, crowd-2, newcomers, cold, massacre,
+flapping, moves.
 
 Each part has a Valkey, a SQLite database and workers of its own. The subclouds are fake: their steps take their time
 and do nothing, so that what is measured is Fleetring. The whole takes about a quarter of an hour; ``--scale 0.1``
@@ -58,6 +59,7 @@ def _parts(scale: float, slots: int) -> dict[str, tuple[Mapping[str, str], Calla
         "crowd-1": ({}, crowd(1)),
         "crowd-2": ({}, crowd(2)),
         "newcomers": ({}, lambda *on: trials.newcomers(*on, dead=1000, new=10, slots=32, warm_up=20 * scale)),
+        "cold": ({}, lambda *on: trials.cold(*on, dead=1000, new=10, slots=32)),
         "massacre": (
             LEASES,
             lambda *on: trials.massacre(*on, count=count, workers=4, slots=8, events=events, every=3.0),

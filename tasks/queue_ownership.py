@@ -39,8 +39,8 @@ class QueueOwnership(bootsteps.StartStopStep):
     decide who works, the ring only says who should.
 
     For the same reason a worker may help before the ring says so. It consumes the queues of a worker that missed a
-    heartbeat and that it would inherit; and, when nothing is overdue in its own, those of others where something is,
-    until nothing waits there any more: a ring divides queues, not the work in them.
+    heartbeat and that it would inherit; those where what a dead worker lost is next; and, when nothing is overdue in
+    its own, those of others where something is, until nothing waits there: a ring divides queues, not the work in them.
     """
 
     requires = (Tasks,)
@@ -93,7 +93,9 @@ class QueueOwnership(bootsteps.StartStopStep):
 
 
 def _overdue(queues: Queues, own: set[str], before: set[str]) -> set[str]:
-    """In which queues of others a worker helps, because tasks wait there; in none while tasks in its own are overdue.
+    """In which queues of others a worker helps: where a dead worker's task is next, or one is overdue.
+
+    For the latter it must have none in its own queues.
 
     Args:
         queues: those of the broker.
@@ -101,9 +103,11 @@ def _overdue(queues: Queues, own: set[str], before: set[str]) -> set[str]:
         before: what it helped with until now, which it goes on with while anything waits there.
     """
     waiting = queues.waiting(f"{QUEUE_PREFIX_DEFAULT}.")
-    if any(waiting.get(name, 0.0) >= OVERDUE for name in own):
-        return set()
-    return {name for name, seconds in waiting.items() if name not in own and (seconds >= OVERDUE or name in before)}
+    others = {name: task for name, task in waiting.items() if name not in own}
+    lost = {name for name, task in others.items() if task.lost_before}
+    if any(name in own and task.seconds >= OVERDUE for name, task in waiting.items()):
+        return lost
+    return lost | {name for name, task in others.items() if task.seconds >= OVERDUE or name in before}
 
 
 def _is_dedicated(name: str) -> bool:

@@ -130,6 +130,22 @@ def newcomers(fleet: Fleet, figures: Figures, *, dead: int, new: int, slots: int
     return took
 
 
+def cold(fleet: Fleet, figures: Figures, *, dead: int, new: int, slots: int) -> float:
+    """New subclouds among many of which nobody knows yet that they are dead; returns the seconds as above."""
+    fleet.add(dead, "dead", lambda _number: {"unreachable": True})
+    fleet.add(new, "new", lambda _number: in_steps(1.0))  # their names come last, and so do their messages
+    fleet.start_worker("w0@lab", slots)
+    fleet.start_beat()
+    fleet.until(fleet.assembled, "the worker is a member")
+    began = time.monotonic()
+    initial_sync.update_states(None, online=True)
+    fleet.until(lambda: fleet.completed(new, "new"), "the new ones are completed", every=0.05)
+    took = time.monotonic() - began
+    label = f"{new} new ones of 1 s requested with, and behind, {dead} that refuse"
+    figures.add(label, f"{took:.1f} s", "<= 10 s")
+    return took
+
+
 def massacre(
     fleet: Fleet, figures: Figures, *, count: int, workers: int, slots: int, events: int, every: float
 ) -> None:

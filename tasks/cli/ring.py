@@ -88,6 +88,10 @@ def simulate(added: tuple[str, ...], removed: tuple[str, ...], as_json: bool) ->
         raise click.UsageError("name a worker with --add or --remove")
     view = _view()
     before = after = view.ring()
+    if strangers := sorted(set(removed) - set(view.members)):
+        raise click.UsageError(
+            f"{', '.join(strangers)} would not be missed: there are {', '.join(view.members) or 'no active workers'}"
+        )
     for name in removed:
         after = after.without_node(name)
     for name in added:

@@ -8,21 +8,35 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from tasks.app import app
 from tasks.cli.output import print_rows
-from tasks.inventory import SyncState, sync_rows
+from tasks.inventory import SyncFailure, SyncState, sync_rows
 
 #: Seconds between two looks.
 EVERY = 0.5
+#: What puts a sync off that then waits to be tried again.
+PUT_OFF_BY = (SyncFailure.CENTRE, SyncFailure.WORKER_STUCK)
 #: Names in one look at the database.
 PAGE = 10_000
 
 
 @dataclass
 class Summary:
-    """How the watched syncs stand; `seconds` is how long they were watched."""
+    """How the watched syncs stand.
+
+    Attributes:
+        completed: How many are done.
+        failed: How many failed, each of which is tried again later, or parked.
+        cancelled: How many were called off, or belong to subclouds that are no more.
+        running: How many run.
+        waiting: How many wait, those that were put off too.
+        failures: How many failed, by cause.
+        put_off: How many were put off through no fault of their subcloud, by cause.
+        seconds: How long they were watched.
+    """
 
     completed: int = 0
     failed: int = 0
@@ -30,6 +44,7 @@ class Summary:
     running: int = 0
     waiting: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    put_off: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
     @property
@@ -48,11 +63,22 @@ class _Rate(TextColumn):
     """Syncs per second."""
 
     def __init__(self) -> None:
-        super().__init__("")
+        super().__init__("", table_column=_whole())
 
     def render(self, task: Task) -> Text:
         """The rate, where it is known."""
         return Text(f"{task.speed:.1f}/s" if task.speed else "-/s", style="progress.data.speed")
+
+
+class _Left(TimeRemainingColumn):
+    """The time that is left."""
+
+    def __init__(self) -> None:
+        super().__init__(table_column=_whole())
+
+
+def _whole() -> Column:
+    return Column(no_wrap=True, overflow="ignore")
 
 
 def watch(generations: Mapping[str, int], *, quiet: bool) -> Summary:
@@ -63,12 +89,13 @@ def watch(generations: Mapping[str, int], *, quiet: bool) -> Summary:
         quiet: whether nothing is shown.
     """
     began = time.monotonic()
-    columns = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(quiet=quiet)) as progress:
+    said = TextColumn("{task.description}", table_column=Column(ratio=1))  # it wraps where the others stay whole
+    columns = (BarColumn(20, table_column=_whole()), MofNCompleteColumn(table_column=_whole()), _Rate(), _Left(), said)
+    with Progress(*columns, console=Console(quiet=quiet), expand=True) as progress:
         bar = progress.add_task("", total=len(generations))
         while True:
             summary = look(generations)
-            progress.update(bar, completed=summary.ended, description=_describe(summary))
+            progress.update(bar, completed=summary.ended, description=describe(summary))
             if summary.ended == len(generations):
                 break
             time.sleep(EVERY)
@@ -104,18 +131,27 @@ def _count(summary: Summary, state: SyncState, failure: str | None) -> None:
             summary.running += 1
         case SyncState.REQUESTED:
             summary.waiting += 1
+            if failure in PUT_OFF_BY:
+                summary.put_off[str(failure)] += 1
         case SyncState.NONE:
             summary.cancelled += 1
 
 
-def _describe(summary: Summary) -> str:
-    parts = [f"{summary.running} running" if summary.running or not summary.waiting else "none runs: is a worker up?"]
-    parts += [f"{summary.failed} failed ({_causes(summary)})"] if summary.failed else []
-    return ", ".join(parts + ([f"{summary.cancelled} cancelled"] if summary.cancelled else []))
+def describe(summary: Summary) -> str:
+    """What a line says of syncs that are watched."""
+    nobody = summary.waiting > summary.put_off.total() and not summary.running
+    parts = [
+        "none runs: is a worker up?" if nobody else f"{summary.running} running",
+        _told(summary.put_off.total(), "put off", summary.put_off),
+        _told(summary.failed, "failed", summary.failures),
+        _told(summary.cancelled, "cancelled", Counter()),
+    ]
+    return ", ".join(filter(None, parts))
 
 
-def _causes(summary: Summary) -> str:
-    return ", ".join(f"{cause} {count}" for cause, count in summary.failures.most_common(3))
+def _told(number: int, what: str, causes: Counter[str]) -> str:
+    named = ", ".join(f"{cause} {count}" for cause, count in causes.most_common(3))
+    return f"{number} {what}" + (f" ({named})" if named else "") if number else ""
 
 
 def _pages(names: Sequence[str]) -> Iterable[Sequence[str]]:

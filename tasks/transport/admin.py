@@ -11,7 +11,7 @@ import redis
 from tasks.transport.envelope import MICROSECONDS, exact_priority
 from tasks.transport.errors import NoSuchTask, refusal
 from tasks.transport.look import Look
-from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats, State
+from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats, State, Waiting
 
 Gate = Literal["block", "reject"]
 """What adders do while a queue is quiesced: wait, or give up."""
@@ -55,17 +55,17 @@ class Queues:
         """Return the names of the queues in which a task lives: waits, or runs; sorted."""
         return [name.decode() for name in self._call("occupied")]
 
-    def waiting(self, prefix: str = "") -> dict[str, float]:
-        """Return for how many seconds the next task of each queue waits already, since its arrival.
+    def waiting(self, prefix: str = "") -> dict[str, Waiting]:
+        """Return how the next task of each queue waits; a queue that is paused, or in which none is ready, is left out.
 
         Args:
             prefix: what the names of the queues begin with. Defaults to "": all queues.
-
-        Returns:
-            The seconds by queue; one that is paused, or in which none is ready, is left out.
         """
         flat = self._call("waiting", prefix)
-        return {flat[at].decode(): int(flat[at + 1]) / MICROSECONDS for at in range(0, len(flat), 2)}
+        return {
+            flat[at].decode(): Waiting(int(flat[at + 1]) / MICROSECONDS, flat[at + 2] == b"1")
+            for at in range(0, len(flat), 3)
+        }
 
     # -- adding
 

@@ -50,6 +50,18 @@ class QueueStats:
         return sum(self.depth.values())
 
 
+class Waiting(NamedTuple):
+    """How the next task of a queue waits.
+
+    Attributes:
+        seconds: since its arrival.
+        lost_before: whether a worker had it before, and died or gave it back.
+    """
+
+    seconds: float
+    lost_before: bool
+
+
 @dataclass(frozen=True)
 class ListedTask:
     """One living task. Times are epoch seconds on the server's clock; `due` is set for delayed tasks only."""

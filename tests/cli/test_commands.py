@@ -19,7 +19,7 @@ from sqlalchemy import update
 from locking import LockLost
 from partitioning import PartitionCoordinator
 from tasks import app, settings
-from tasks.cli import COMMANDS, fleet
+from tasks.cli import COMMANDS, fleet, sync_watch
 from tasks.cli.errors import LOCKED, UNREACHABLE, WRONG_INPUT, explained
 from tasks.cli.local_fleet import FolderInUse, LocalFleet
 from tasks.inventory import Subcloud, SyncState
@@ -99,6 +99,16 @@ def test_states_of_many_subclouds_change_at_once_and_syncs_are_asked_for_and_cal
     # And whoever names nothing, both, or a ghost is told so
     for wrong in (["sync"], ["sync", "subcloud-1", "--all"], ["manage", "ghost"], ["retry", "ghost"]):
         assert run("subclouds", *wrong).exit_code == WRONG_INPUT
+
+
+@pytest.mark.usefixtures("imported")
+@pytest.mark.parametrize(
+    ("failure", "said"), [(None, "none runs: is a worker up?"), ("centre", "0 running, 1 put off (centre 1)")]
+)
+def test_a_watched_sync_that_does_not_run_says_what_it_waits_for(failure: str | None, said: str) -> None:
+    with app.runtime.database.session() as session:
+        session.execute(update(Subcloud).values(state=SyncState.REQUESTED, generation=1, failure=failure))
+    assert sync_watch.describe(sync_watch.look({"subcloud-1": 1})) == said
 
 
 @pytest.mark.usefixtures("imported")
@@ -195,6 +205,7 @@ def test_the_ring_simulates_what_a_join_and_an_end_would_move() -> None:
     assert "64 of 64 queues would move (100%)" in run("ring", "simulate", "--remove", "old@x").output
 
     # And nothing is simulated for a worker that is none, or for no worker at all
+    assert "ghost@x would not be missed: there are old@x" in run("ring", "simulate", "--remove", "ghost@x").output
     assert run("ring", "simulate", "--remove", "ghost@x").exit_code == WRONG_INPUT
     assert run("ring", "simulate").exit_code == WRONG_INPUT
 

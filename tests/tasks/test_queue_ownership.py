@@ -228,6 +228,16 @@ def test_a_worker_helps_where_tasks_are_overdue_but_not_while_its_own_are(
         assert overdue({"initial-sync.001"}, {"initial-sync.000"}) == set()
         queues.pause("initial-sync.001", "a reason")
         assert overdue({"initial-sync.000"}, set()) == set()
+        queues.resume("initial-sync.001", "a reason")
+
+        # When a dead worker had it before, then this one helps whatever it has to do
+        queues.add([NewTask("initial-sync.000", "own", "{}")])
+        assert overdue({"initial-sync.000"}, set()) == set()
+        with app.broker_client() as client:
+            key = "fleetring:q:initial-sync.001:tasks"
+            arrival, priority, _, rest = client.hget(key, "initial-sync").split(b" ", 3)
+            client.hset(key, "initial-sync", b" ".join((arrival, priority, b"1", rest)))
+        assert overdue({"initial-sync.000"}, set()) == {"initial-sync.001"}
 
 
 @pytest.mark.system

@@ -38,6 +38,7 @@ def test_the_environment_wins_over_the_users_file_which_wins_over_the_record_of_
     ("name", "value", "explanation"),
     [
         ("FLEETRING_SLOTS", "0", r"setting slots = '0' is impossible: .*greater than or equal to 1"),
+        ("FLEETRING_INITIAL_SYNC_QUEUES", "0", r"setting initial_sync_queues = '0' is impossible: .*equal to 1"),
         ("FLEETRING_SLOTS", "many", r"setting slots = 'many' is impossible: .*valid integer"),
         ("FLEETRING_BROKER_URL", "amqp://host", r"setting broker_url = 'amqp://host/'.*redis"),
         (

@@ -89,9 +89,9 @@ def test_for_how_long_the_next_task_of_each_queue_waits_is_told(queues: Queues) 
     queues.pause("a.2", "a reason")
 
     # Then the others are told, with an age that grows
-    [(name, age)] = queues.waiting("a.").items()
-    assert name == "a.1"
-    assert queues.waiting()["a.1"] > age
+    [(name, (age, lost_before))] = queues.waiting("a.").items()
+    assert (name, lost_before) == ("a.1", False)
+    assert queues.waiting()["a.1"].seconds > age
     assert queues.waiting().keys() == {"a.1", "b.1"}
 
 
