@@ -1,6 +1,9 @@
 """Storms of initial syncs with real workers, in small; ``benchmarks/initial_sync.py`` has them in their full size."""
 
+import os
 import random
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +114,27 @@ def test_what_killed_workers_had_begun_is_gone_on_with_long_before_the_lease_of_
     fleet.until(lambda: fleet.completed(count), "all are completed")
     each_was_completed_once_and_never_two_at_a_time(fleet, count)
     assert witness.takeovers(witness.changes(), fleet.deaths)
+
+
+def test_a_killed_process_of_a_pool_costs_its_sync_moments_and_not_a_lease(configured: Configure) -> None:
+    # Given a sync in the middle of its first step, whose claim would last for an hour
+    fleet = configured(SYNC_LEASE=3600, LOCK_LEASE=3600)
+    witness.swear_in()
+    [name] = fleet.add(1, "sync", lambda _number: in_steps(4.0))
+    fleet.start_worker("a@lab", 1, "--pool", "prefork")
+    initial_sync.update_states(None, online=True)
+    fleet.until(fleet.told, "it has begun")
+    [first] = {line["pid"] for line in fleet.told()}
+
+    # When the process that it runs in is killed
+    os.kill(first, signal.SIGKILL)
+    fleet.deaths[first] = time.time()
+
+    # Then the same worker begins it again in another process, and completes it
+    fleet.until(lambda: fleet.completed(1), "it is completed")
+    each_was_completed_once_and_never_two_at_a_time(fleet, 1)
+    assert fleet.told()[-1]["pid"] != first
+    assert [change.state for change in witness.changes()[name]].count("in-progress") == 2
 
 
 def test_a_member_that_flaps_makes_no_sync_run_twice(configured: Configure) -> None:
