@@ -62,7 +62,7 @@ def _parts(scale: float, slots: int) -> dict[str, tuple[Mapping[str, str], Calla
         "cold": ({}, lambda *on: trials.cold(*on, dead=1000, new=10, slots=32)),
         "massacre": (
             LEASES,
-            lambda *on: trials.massacre(*on, count=count, workers=4, slots=8, events=events, every=3.0),
+            lambda *on: trials.massacre(*on, count=count, workers=4, slots=4, events=events, every=1.0),
         ),
         "flapping": (
             {"MEMBER_LEASE": "2"},

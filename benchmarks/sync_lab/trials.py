@@ -149,7 +149,7 @@ def cold(fleet: Fleet, figures: Figures, *, dead: int, new: int, slots: int) -> 
 def massacre(
     fleet: Fleet, figures: Figures, *, count: int, workers: int, slots: int, events: int, every: float
 ) -> None:
-    """Workers are killed and others join, at random, while many syncs run."""
+    """Workers are killed and others join, at random, while many syncs run; all but one live when one is killed."""
     witness.swear_in()
     fleet.add(count, "sync", lasting(1.0))
     for number in range(workers):
@@ -161,12 +161,15 @@ def massacre(
     initial_sync.update_states(None, online=True)
     for event in range(events):
         time.sleep(every * drawn.uniform(0.5, 1.5))
+        fleet.until(lambda: len(fleet.workers.keys() & fleet.group().members) >= workers - 1, "enough have joined")
         fleet.kill(drawn.choice(sorted(fleet.workers)))
         fleet.start_worker(f"w{workers + event}@lab", slots)
+    left = count - fleet.states()[SyncState.COMPLETED]
     fleet.until(lambda: fleet.completed(count), "all are completed", patience=300 + 3 * count / slots)
     twice, together = _not_once(fleet)
     waits = witness.takeovers(witness.changes(), fleet.deaths)
     figures.add(f"{count} syncs through {events} kills and joins: completed other than once", twice, "0")
+    figures.add("  still under way after the last kill", left)
     figures.add("  two at once for one subcloud, by the subclouds' journal", together, "0")
     lease = app.settings.sync_lease
     figures.add(f"  {len(waits)} takeovers, s: median, 95 %, longest", _spread(waits), f"<= {lease:g}, the row's lease")
