@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import insert
+from sqlalchemy import insert, make_url
 
 from tasks import app, settings
 from tasks.inventory import Node
@@ -74,13 +74,25 @@ class Worker:
         self.process.wait()
 
 
+@pytest.fixture(scope="module", params=["redis", "sqlite", "postgresql"])
+def lock_url(request: pytest.FixtureRequest, valkey: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where the locks are: each test of parking is one of all stores."""
+    if request.param == "redis":
+        return valkey
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path_factory.mktemp('locks')}/locks.db"
+    server = make_url(request.getfixturevalue("postgres"))
+    return server.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
 @pytest.fixture(scope="module")
-def fleet_url(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def fleet_url(valkey: str, lock_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The broker of a fleet of fake machines, whose settings are in the environment for a whole module."""
     folder = tmp_path_factory.mktemp("fleet")
     with redis.Redis.from_url(valkey) as client, pytest.MonkeyPatch.context() as patch:
         client.flushall()
         patch.setenv("FLEETRING_DATABASE_URL", f"sqlite:///{folder}/fleet.db")
+        patch.setenv("FLEETRING_LOCK_URL", lock_url)
         patch.setenv("FLEETRING_LOCK_LEASE", "6")
         patch.setenv("FLEETRING_RECONCILE_EVERY", "0.5")
         patch.chdir(folder)
@@ -154,7 +166,8 @@ def nothing_is_left(broker: redis.Redis) -> Callable[[], bool]:
         rests = [key for key in broker.keys("{locks}:*") if key not in kept] + [
             request for request in broker.zrange("{locks}:times", 0, -1) if not request.startswith("\0")
         ]
-        return not rests and not broker.keys("fleetring:q:*:tasks") and not broker.keys("fleetring:recalled")
+        tasks = broker.keys("fleetring:q:*:tasks") + broker.keys("fleetring:recalled")
+        return not rests and not tasks and not app.runtime.locks.list()
 
     return look
 
