@@ -10,7 +10,12 @@ import redis
 from tasks import ActionTask, LockMode, app, node_action
 
 # a killed worker is missed soon
-app.conf.broker_transport_options = {**app.conf.broker_transport_options, "lease": 2, "heartbeat": 0.3}
+app.conf.broker_transport_options = {
+    **app.conf.broker_transport_options,
+    "lease": 2,
+    "heartbeat": 0.3,
+    "restart_grace": 2,
+}
 
 broker = redis.Redis.from_url(os.environ["FLEETRING_BROKER_URL"], decode_responses=True, socket_timeout=60)
 
