@@ -18,6 +18,7 @@ from tasks.errors import InvalidArguments, InvalidOnBusy, InvalidResult, LocksSi
 from tasks.fan_out import borrowed
 from tasks.hand_over import adopted
 from tasks.inventory import InventoryError, Node
+from tasks.lending import lend
 from tasks.parking import ticket_of
 from tasks.priority import Priority
 from tasks.task_manager import TaskManager
@@ -164,6 +165,7 @@ class NodeAction(FleetTask):
         if self.on_busy == "skip":
             return {"skipped": str(busy)}
         if self.waits_parked:
+            lend(app.queues, busy.holders, self.current_priority)
             self.park(NodesBusy(str(busy)))
         if self.on_busy == "raise":
             raise busy

@@ -15,18 +15,24 @@ from typing import Any
 
 from celery.app.task import Context
 from celery.canvas import Signature
+from celery.exceptions import BackendStoreError
 from celery.exceptions import TimeoutError as NotYet
 from celery.result import AsyncResult
 from celery.utils import uuid
+from celery.utils.log import get_task_logger
 
-from locking import Lock
+from locking import Lock, StoreError
 from tasks import pool
+from tasks.admission import SILENCE
 from tasks.app import app
 from tasks.base import FleetTask
 from tasks.errors import InvalidMap, NodesFailed
 from tasks.hand_over import suffices, too_weak
 from tasks.inventory import Node
+from tasks.lending import most_urgent, raise_to
 from tasks.transport import NoSuchTask
+
+logger = get_task_logger(__name__)
 
 #: The header of a child's message that holds the fence of the lock under which it runs.
 HEADER = "fleetring_fence"
@@ -101,6 +107,7 @@ class FanOut:
 
     def _send_and_wait(self, calls: dict[str, Signature], timeout: float | None) -> None:
         self._lock.ensure()
+        self._heed_waiters()
         results = pool.add_many(calls.values(), self._priority)
         open_ = dict(zip(calls, results, strict=True))
         try:
@@ -129,7 +136,25 @@ class FanOut:
 
     def _run_here(self, name: str, call: Signature) -> None:
         done = call.apply(priority=self._priority)
+        if self._parent is not None and self._parent.runs_in_worker:
+            self._store(call, done, str(self._parent.request.hostname))
         self._note(name, done.result)
+
+    @staticmethod
+    def _store(call: Signature, done: Any, worker: str) -> None:
+        """Write down how a child ended that no worker was sent: whoever looks for it, sees one task like the others."""
+        told = Context(task=call.task, args=call.args, kwargs=call.kwargs, hostname=worker, delivery_info={})
+        try:
+            app.backend.store_result(done.id, done.result, done.state, traceback=done.traceback, request=told)
+        except (*SILENCE, BackendStoreError) as error:
+            logger.warning("the result of task %s is not stored: %s", done.id, error)
+
+    def _heed_waiters(self) -> bool:
+        """Take the priority of the most urgent of those who wait for this lock; whether it is a new one."""
+        before = self._priority
+        with suppress(StoreError):  # they wait for their turn as before
+            self._priority = most_urgent(app.runtime.locks, self._lock.names, before)
+        return self._priority < before
 
     def _note(self, name: str, outcome: Any) -> None:
         (self._errors if isinstance(outcome, Exception) else self._states)[name] = outcome
@@ -143,6 +168,8 @@ class FanOut:
                     outcome = open_[name].get(timeout=left, propagate=False, disable_sync_subtasks=False)
                 except NotYet as late:
                     self._lock.ensure()
+                    if self._heed_waiters():
+                        raise_to(app.queues, [str(result.id) for result in open_.values()], self._priority)
                     if deadline is not None and monotonic() >= deadline:
                         self._errors |= dict.fromkeys(open_, TimeoutError(f"not done after {timeout:g} s, {late}"))
                         return

@@ -36,11 +36,13 @@ class HandOver:
         call: what is sent, under an id that is chosen already.
         within: for how many seconds the lock waits for the task to start.
         on_error: hears why the task was not sent, while the lock is still held; None if nobody does.
+        priority: with which it is sent.
     """
 
     call: Signature
     within: float
     on_error: OnError | None
+    priority: int
 
     @property
     def name(self) -> str:
@@ -100,7 +102,8 @@ def promise(
     sent = call.clone()
     sent.set(task_id=call.options.get("task_id") or uuid())
     away = float(options.get("countdown") or 0)
-    return HandOver(sent, (app.settings.hand_over_deadline if within is None else within) + away, on_error)
+    wait = (app.settings.hand_over_deadline if within is None else within) + away
+    return HandOver(sent, wait, on_error, options["priority"])
 
 
 def _action_of(call: object) -> Any:

@@ -1,6 +1,6 @@
 """Nodes, their lock and their drivers, held together for as long as work on them lasts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from time import monotonic
 from types import TracebackType
@@ -17,6 +17,7 @@ from tasks.errors import InvalidArguments, InvalidHandOver, InvalidOnBusy, NoNod
 from tasks.fan_out import FanOut
 from tasks.hand_over import HandOver, OnError, promise
 from tasks.inventory import as_uuid, nodes
+from tasks.lending import most_urgent, raise_to
 from tasks.locked_nodes import LockedNodes
 
 logger = get_logger(__name__)
@@ -232,6 +233,7 @@ class TaskManager(LockedNodes):
             follower.tell(error)
 
     def _hand_over(self, follower: HandOver) -> None:
+        names = self.lock.names
         handle = follower.put_aside(self.lock, self._purpose)
         try:
             follower.send(handle)
@@ -241,6 +243,17 @@ class TaskManager(LockedNodes):
             except LockError as trouble:
                 error.add_note(f"the nodes stay locked for at most {follower.within:g} s, too: {trouble}")
             raise
+        self._lend(follower, names)
+
+    def _lend(self, follower: HandOver, names: Sequence[str]) -> None:
+        """Let the follower start as soon as the most urgent of those who wait for its lock would."""
+        try:
+            urgency = most_urgent(app.runtime.locks, names, follower.priority)
+        except LockError as trouble:  # it is sent, and has its lock
+            logger.warning("%s starts with its own priority: %s", follower.name, trouble)
+        else:
+            if urgency < follower.priority:
+                raise_to(app.queues, [follower.task_id], urgency)
 
     def _give_back(self, error: BaseException | None) -> None:
         """Release the lock; at a clean end it raises LockLost if the lock went away unnoticed, else it notes that."""

@@ -4,6 +4,7 @@ from typing import get_args
 
 from tasks.app import app
 from tasks.errors import InvalidArguments
+from tasks.lending import lend
 from tasks.parking import let_go, ticket_of
 from tasks.pool.broker import reached
 from tasks.pool.ending import record_end
@@ -61,7 +62,15 @@ def change_priority(task_id: str, priority: int) -> State:
         state = queues.change_priority(str(task_id), level)
     if state == "parked":
         app.runtime.locks.change_priority(ticket_of(str(task_id)), level)
+        _lend_to_holders(str(task_id), level)
     return state
+
+
+def _lend_to_holders(task_id: str, level: int) -> None:
+    """Look through all locks, which a change of priority by hand may cost, for who holds what a parked task wants."""
+    for lock in app.runtime.locks.list():
+        if any(waiter.task == task_id for waiter in lock.waiters):
+            lend(app.queues, lock.holders, level)
 
 
 def cancel(task_id: str) -> State:

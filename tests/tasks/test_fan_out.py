@@ -61,6 +61,11 @@ def test_a_task_in_the_only_slot_runs_its_children_itself(floor: Any, actions: A
     assert result.get(timeout=60) == {name: f"hello {name}" for name in NODES}
     assert {told["pid"] for told in floor.journal("probed")} == {floor.begun()["pid"]}
 
+    # And each child can be looked up like any other task
+    children = result.children or []
+    assert {child.state: child.name for child in children} == {"SUCCESS": "handed.probe"}
+    assert sorted(child.result for child in children) == [f"hello {name}" for name in NODES]
+
     # When a child fails, then the task fails, and its caller learns on which node, and why
     with pytest.raises(NodesFailed) as seen:
         actions.probe_all.delay(NODES, bad="node-2").get(timeout=60)
