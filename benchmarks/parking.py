@@ -101,7 +101,7 @@ def crowd(url: str, count: int) -> Iterator[Row]:
         "no waiting",
     )
     yield "parked actions that a later one of their node passed", f"{passed}", "0"
-    yield "others, claimed at the same moment by two slots", f"{late}", ""
+    yield "not in their place, as two slots claimed at once", f"{late}", ""
 
 
 def rate(url: str, count: int, locks: str) -> float:
