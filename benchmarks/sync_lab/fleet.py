@@ -78,6 +78,13 @@ class Fleet:
         """Whether so many are completed."""
         return self.states(prefix)[SyncState.COMPLETED] >= count
 
+    def busiest(self) -> tuple[str, int]:
+        """The living worker with the most syncs in progress, and how many these are."""
+        running = select(Subcloud.claimed_by).where(Subcloud.state == SyncState.IN_PROGRESS)
+        with app.runtime.database.reading() as session:
+            owners = Counter(str(owner).split(":")[0] for owner in session.scalars(running))
+        return max(((name, owners[name]) for name in self.workers), key=lambda found: found[1])
+
     # -- processes
 
     def start_worker(self, name: str, slots: int, *arguments: str) -> None:
