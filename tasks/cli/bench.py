@@ -26,10 +26,10 @@ def bench(names: tuple[str, ...]) -> None:
     \b
     Examples:
       fleetring bench
-      fleetring bench locks queues
+      fleetring bench locks power-sync
       fleetring bench initial-sync
     """  # noqa: D301 - click's \b keeps the lines of a paragraph apart
-    there = {script.stem.replace("_", "-"): script for script in sorted(FOLDER.glob("*.py"))}
+    there = {script.stem.replace("_", "-"): script for script in sorted(FOLDER.glob("[!_]*.py"))}
     unknown = sorted(set(names) - set(there))
     if unknown or not there:
         raise NoBenchmarks(

@@ -50,19 +50,24 @@ def sync(names: Sequence[str], *, within: float) -> Counter[str]:
     """
     with app.runtime.database.reading() as session:
         silent = set(power_rows.silent(session))
-    lanes = app.settings.power_sync_parallel
-    few = max(1, round(lanes * SUSPECTS))
     suspects = [name for name in names if name in silent]
     others = [name for name in names if name not in silent]
+    few = lanes_for_suspects(len(suspects), len(others), app.settings.power_sync_parallel)
     deadline = time.monotonic() + within
     streams = (
         Stream(suspects, few, deadline),
-        Stream(sample(others, len(others)), max(1, lanes - few), deadline),  # so that no rack is asked at once
+        Stream(sample(others, len(others)), app.settings.power_sync_parallel - few, deadline),  # no rack at once
     )
     with ThreadPoolExecutor(len(streams), "power-stream") as both:
         counts: Counter[str] = sum(both.map(Stream.run, streams), Counter())
     logger.info("power sync of %d nodes: %s", len(names), dict(counts))
     return counts
+
+
+def lanes_for_suspects(suspects: int, others: int, lanes: int) -> int:
+    """How many of the lanes the nodes that did not answer lately get: a part of them, and none that would be idle."""
+    share = lanes if not others else max(1, round(lanes * SUSPECTS))
+    return min(share, suspects)
 
 
 class Stream:
@@ -89,6 +94,8 @@ class Stream:
 
     def run(self) -> Counter[str]:
         """Look at all of them, and return how many turned out how."""
+        if not self._names:
+            return self._counts
         with ThreadPoolExecutor(self._lanes, "power-look") as pool:
             pending: set[Future[Look | None]] = set()
             for node in self._nodes():
