@@ -128,7 +128,7 @@ class Lock:
         """Give the lock back; whether it was still held. A second call does nothing.
 
         Raises:
-            StoreError: The store can't be reached; the lease will end the lock.
+            StoreError: The store can't be reached; the lock is released when it can be, or its lease ends it.
         """
         if self._entries:
             self._entries -= 1
@@ -202,7 +202,7 @@ class Lock:
         try:
             self.release()
         except LockError:
-            log.exception("%r couldn't be released after its work; its lease will end it", self)
+            log.exception("%r couldn't be released after its work; its lease will end it at the latest", self)
 
     def enter_again(self) -> Self:
         """Hold once more what is held already; takes one more release. For the manager."""

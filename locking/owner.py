@@ -18,6 +18,7 @@ from locking.errors import (
     LockOrderError,
     LockTimeout,
     ResourceLocked,
+    StoreError,
     UpgradeConflict,
     listed,
 )
@@ -86,7 +87,15 @@ class Owner:
         """Release a lock at the store; for `Lock.release`."""
         self._locks.pop(lock.request_id, None)
         renewer().forget([lock.request_id])
-        return self.store.release(lock.request_id)
+        return self._release(lock.request_id, lock.lease)
+
+    def _release(self, request_id: str, lease: float) -> bool:
+        """Release at the store; once more when it answers again, if it does not now."""
+        try:
+            return self.store.release(request_id)
+        except StoreError:
+            renewer().release_later(request_id, self.store, lease)
+            raise
 
     def check_renewal(self) -> None:
         """See to it that the renewal thread lives; for `Lock.ensure`."""
@@ -133,7 +142,7 @@ class Owner:
         try:
             reply = self.store.acquire(request)
         except BaseException:
-            self.undo(request.id)
+            self.undo(request)
             raise
         self.raise_unless_granted(reply, tuple(request.wants))
         return self.keep(lock, reply, sent)
@@ -147,7 +156,7 @@ class Owner:
         try:
             self.raise_unless_granted(self.store.transfer(lock.request_id, successor), lock.names)
         except BaseException:
-            self.undo(successor.id)
+            self.undo(successor)
             raise
         self._locks.pop(lock.request_id, None)
         renewer().forget([lock.request_id])
@@ -162,7 +171,7 @@ class Owner:
             if reply.status is not Status.GRANTED:
                 raise LockLost("the lock handed on was adopted already, or nobody adopted it in time")
         except BaseException:
-            self.undo(request.id)
+            self.undo(request)
             raise
         return self.keep(lock, reply, sent)
 
@@ -193,7 +202,7 @@ class Owner:
                 log.debug("request %s got %r (took %.2f s)", request.id, lock, now() - started)
                 return lock
         except BaseException:
-            self.undo(request.id)
+            self.undo(request)
             raise
         raise self._refusal(reply, tuple(request.wants), waited=request.wait)
 
@@ -218,16 +227,16 @@ class Owner:
         renewer().watch(lock, self.store)
         return lock
 
-    def undo(self, request_id: str) -> None:
+    def undo(self, request: Request) -> None:
         """Forget a request of which it isn't known how far it came: nobody has a handle to it."""
-        self._quietly(lambda: self.store.release(request_id))
+        self._quietly(lambda: self._release(request.id, request.lease))
 
     def _quietly(self, undo: Callable[[], object]) -> None:
         """Undo something while another error is on its way, which is the one to tell."""
         try:
             undo()
         except LockError as error:
-            log.warning("a request couldn't be taken back, its lease will end it: %s", error)
+            log.warning("a request couldn't be taken back now, its lease will end it at the latest: %s", error)
 
     def request(
         self,

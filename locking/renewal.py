@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from locking.clock import now
@@ -21,15 +21,20 @@ _ROUNDING = 0.002  # seconds by which a store's answer may differ from the lease
 _LATE = "its lease ended before it was renewed"
 
 
+def _given_up() -> None:
+    """The handle of a lock that nobody wants any more."""
+
+
 @dataclass(slots=True)
 class _Watched:
     """A lock under renewal. Its handle is held weakly: a lock that nobody can reach any more is released."""
 
-    handle: weakref.ref[Lock]
+    handle: Callable[[], Lock | None]
     store: Store
     lease: float
     due: float
     if_late: str = _LATE  # why the lock is lost if its local count runs out
+    ends: float = math.inf  # when its lease has ended at the latest, if nobody wants it any more
 
     def cap(self, lock: Lock) -> None:
         """See to `lock` when its time is over at the latest: no renewal moves that any more."""
@@ -76,6 +81,13 @@ class Renewer:
             first = self._tended.get(store, (last, last))[0]
             self._tended[store] = (first, last)
             self._run_until(first)
+
+    def release_later(self, request_id: str, store: Store, lease: float) -> None:
+        """Release what the store could not be told of, as soon as it answers, or until the lease has ended anyhow."""
+        watched = _Watched(_given_up, store, lease, now() + _pause(lease), ends=now() + lease)
+        with self._changed:
+            self._watched[request_id] = watched
+            self._run_until(watched.due)
 
     def forget(self, request_ids: Iterable[str]) -> None:
         """Stop renewing."""
@@ -131,6 +143,7 @@ class Renewer:
         """What is due, or soon will be, so that it rides along."""
         due: dict[Store, dict[str, _Watched]] = defaultdict(dict)
         with self._changed:
+            self._watched = {key: watched for key, watched in self._watched.items() if watched.ends > now()}
             for request_id, watched in self._watched.items():
                 if watched.due - watched.lease / 10 <= now():
                     due[watched.store][request_id] = watched
@@ -163,7 +176,8 @@ class Renewer:
         sent = now()
         try:
             for request_id in abandoned:
-                log.warning("lock %s was dropped without release; releasing it", request_id)
+                if batch[request_id].handle is not _given_up:
+                    log.warning("lock %s was dropped without release; releasing it", request_id)
                 store.release(request_id)
             self.forget(abandoned)
             left = store.renew(list(held)) if held else ()
@@ -198,11 +212,16 @@ class Renewer:
                 if watched := self._watched.get(request_id):
                     lock = watched.handle()
                     left = lock.remaining() if lock else 0.0
-                    watched.due = now() + min(1.0, watched.lease / 10, left or math.inf)
+                    watched.due = now() + min(_pause(watched.lease), left or math.inf)
 
     def _lose(self, lock: Lock, why: str) -> None:
         self.forget([lock.request_id])
         lock.lose(why)
+
+
+def _pause(lease: float) -> float:
+    """Seconds before a store that did not answer is asked again."""
+    return min(1.0, lease / 10)
 
 
 _renewer = Renewer()

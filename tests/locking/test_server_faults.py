@@ -95,6 +95,31 @@ def test_renewal_survives_a_server_that_is_away_for_less_than_the_lease(locks: L
         lock.ensure(min_left=1.0)
 
 
+def test_what_could_not_be_released_in_an_outage_is_free_soon_after_it_and_not_a_lease_later(
+    locks: LockManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreError("the server is away")
+
+    # Given a lock whose release, and a request whose grant, meets a server that goes away
+    lock = locks.acquire("held", lease=300.0)
+    with monkeypatch.context() as outage:
+        outage.setattr(locks._owner.store, "release", away)
+        with pytest.raises(StoreError):
+            lock.release()
+        with monkeypatch.context() as moment:
+            moment.setattr(type(renewer()), "watch", away)
+            with pytest.raises(StoreError):
+                locks.acquire("lost", lease=300.0)
+        assert {state.name for state in locks.list()} == {"held", "lost"}
+
+    # When it is back, then both are free within seconds
+    deadline = time.monotonic() + 20
+    while locks.list():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_a_renewal_thread_that_died_is_started_again(locks: LockManager) -> None:
     with locks.acquire("a", lease=1.0) as lock:
         renewer()._thread = None
