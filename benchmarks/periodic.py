@@ -35,7 +35,7 @@ def soak(seconds: float) -> dict[str, Any]:
     from tests.periodic.soak import Soak  # noqa: PLC0415 - its processes read settings of their own
 
     with tempfile.TemporaryDirectory() as folder, Soak(Path(folder), free_port()) as running:
-        running.wait_for_a_run(30)
+        running.wait_for_a_run(patience=60)
         running.trouble(seconds)
         time.sleep(3)
         found = running.findings(spacing=1.0)

@@ -38,6 +38,8 @@ SHORTEST_PAUSE = 0.05
 HEADROOM = 1.5
 #: ... except that so many a second are always allowed.
 LEAST_STARTS = 20.0
+#: So many looks in a row have to fail before there is an outage.
+LOUD_FAILURE = 2
 #: A server's clock that went back this far was set back, in seconds.
 CLOCK_SET_BACK = 1.0
 
@@ -101,26 +103,29 @@ class Timekeeper:
         self.token = uuid4().hex
         self.leads = False
         self._led_before = False
-        self._silent = False
+        self._failures = 0
         self._budget = Budget(0)
         self._sent: list[tuple[str, Tick, str]] = []
         self._server_time = 0.0
 
     def look(self) -> float:
-        """Do what is due and return the seconds until the next look; an outage only makes it look again."""
+        """Do what is due and return the seconds until the next look; an outage only makes it look again.
+
+        The first failure may be that of a connection which an outage left behind, so the second look comes at once.
+        """
         try:
             pause = self._lead() if self.leads else self._stand_by()
         except OUTAGE as error:
-            if not self._silent:
+            self._failures += 1
+            if self._failures == LOUD_FAILURE:
                 logger.error(
                     "%s: the broker does not do its part, trying again every %g s: %s",
                     self._name, self._longest_pause, error,
                 )  # fmt: skip
-            self._silent = True
-            return self._longest_pause
-        if self._silent:
+            return SHORTEST_PAUSE if self._failures < LOUD_FAILURE else self._longest_pause
+        if self._failures >= LOUD_FAILURE:
             logger.warning("%s: the broker does its part again", self._name)
-            self._silent = False
+        self._failures = 0
         return pause
 
     def leave(self) -> None:
@@ -129,6 +134,8 @@ class Timekeeper:
             return
         self.leads = False
         try:
+            if self._sent:
+                self._ledger.tick(self.token, self._lease, 0, self._sent)
             self._ledger.leave(self.token)
         except OUTAGE as error:
             logger.warning("%s: the lead could not be given up, its lease ends it: %s", self._name, error)
@@ -170,9 +177,8 @@ class Timekeeper:
 
     def _pause(self, found: Pass) -> float:
         """Sleep until the next tick is due; what was sent is settled by the next pass."""
-        if self._sent:
-            return SHORTEST_PAUSE
-        if found.unsent or found.next_due is None:
+        nothing_can_be_sent = found.unsent and not self._sent
+        if found.next_due is None or nothing_can_be_sent:
             return self._longest_pause
         return min(max(found.next_due - found.now, SHORTEST_PAUSE), self._longest_pause)
 

@@ -84,14 +84,13 @@ class Soak:
         """Return every run so far."""
         return [json.loads(line) for line in self.client.lrange("journal", 0, -1)]
 
-    def wait_for_a_run(self, patience: float = 20.0) -> float:
-        """Wait until one more tick ran, and return how long that took."""
-        began, before = time.monotonic(), len(self.journal())
-        while len(self.journal()) == before:
-            if time.monotonic() - began > patience:
+    def wait_for_a_run(self, *, due_after: float = 0.0, patience: float = 20.0) -> None:
+        """Wait until a tick that was due after a moment of the server's clock has run."""
+        deadline = time.monotonic() + patience
+        while not any(run["due"] > due_after for run in self.journal()[-1:]):
+            if time.monotonic() > deadline:
                 raise TimeoutError(f"no tick ran for {patience} s; see {self._folder}")
             time.sleep(0.05)
-        return time.monotonic() - began
 
     def kill_the_leader(self) -> None:
         """Kill the beat that leads, and start another in its place."""
@@ -102,8 +101,7 @@ class Soak:
         process.send_signal(signal.SIGKILL)
         process.wait()
         self.killed += 1
-        self.wait_for_a_run()
-        self.excused.append((began, time.time()))
+        self._excuse(began)
         spare = len(self._processes)
         self.start(f"beat{leader}", "beat")
         self._processes[leader] = self._processes.pop(spare)
@@ -114,7 +112,11 @@ class Soak:
         self._server.stop()
         time.sleep(seconds)
         self._server.start()
-        self.wait_for_a_run()
+        self._excuse(began)
+
+    def _excuse(self, began: float) -> None:
+        """Excuse what is missed until a tick has run that can only have been claimed after the trouble."""
+        self.wait_for_a_run(due_after=time.time())
         self.excused.append((began, time.time()))
 
     def trouble(self, seconds: float) -> None:

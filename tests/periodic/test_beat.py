@@ -10,6 +10,7 @@ from celery.schedules import schedule
 from redbeat import RedBeatSchedulerEntry
 
 from tasks import app
+from tasks.ticks import Tick
 from tasks.timekeeper import Budget
 from tests.periodic.lab import Lab
 
@@ -109,11 +110,44 @@ def test_a_tick_whose_send_failed_is_sent_again(lab: Lab, monkeypatch: pytest.Mo
     leader.tick()
     with monkeypatch.context() as patch:
         patch.setattr(type(task), "apply_async", _refuse)
+        assert leader.tick() < 0.1  # it may have been one stale connection
         assert leader.tick() == 1.0
 
     # When it takes messages again, then the tick is sent, once
     lab.passes(leader)
     assert lab.sent() == ["tidy"]
+
+
+def test_a_tick_that_has_begun_though_nobody_knows_that_it_was_sent_costs_no_later_one(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a tick that was sent by a beat whose connection broke in that moment, and that has begun
+    lab.declare("tidy", run_immediately=True)
+    leader = lab.beat()
+    leader.tick()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(leader.timekeeper), "_send", _refuse)
+        leader.tick()
+    first = Tick.parse(lab.client.hget("redbeat::unsent", "tidy"))
+    assert lab.ledger.begin("tidy", "run", first)
+
+    # When the next one is due before the beat is back
+    lab.make_due("tidy", ago=0.1)
+    lab.passes(leader)
+
+    # Then that one is sent
+    assert lab.sent() == ["tidy"]
+    assert (lab.record().collapsed, lab.client.hget("redbeat:tidy", "slot")) == (0, "2")
+
+
+def test_a_beat_that_ends_tells_what_it_has_sent(lab: Lab) -> None:
+    lab.declare("tidy", run_immediately=True)
+    leader = lab.beat()
+    leader.tick()
+    leader.tick()
+    assert lab.client.hlen("redbeat::unsent") == 1
+    leader.close()
+    assert lab.client.hlen("redbeat::unsent") == 0
 
 
 def _refuse(*_: Any, **__: Any) -> None:

@@ -15,7 +15,7 @@ def test_no_death_of_a_leader_and_no_outage_stops_or_doubles_a_tick(tmp_path: Pa
 
     # Given three beats and a worker, with a task every second and one that raises SystemExit
     with Soak(tmp_path, port) as soak:
-        soak.wait_for_a_run(30)
+        soak.wait_for_a_run(patience=60)
         time.sleep(3)
 
         # When the leader is killed, and the broker is away for five seconds

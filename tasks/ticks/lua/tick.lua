@@ -26,6 +26,10 @@ end
 
 local function hand_out(key, due, begun)
   local name = string.sub(key, #root + 1)
+  local unsent = redis.call('HGET', UNSENT, name)
+  if unsent and tonumber(string.match(unsent, '^%d+')) <= begun then
+    redis.call('HDEL', UNSENT, name) -- it has begun, so it was sent
+  end
   local slot = redis.call('HINCRBY', key, 'slot', 1)
   local power = math.frexp(slot - begun) == 0.5
   if power and redis.call('HSETNX', UNSENT, name, digits(slot) .. ' ' .. digits(due)) == 1 then return end
