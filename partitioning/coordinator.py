@@ -3,7 +3,7 @@
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar, overload
 from uuid import uuid4
 
@@ -174,8 +174,7 @@ class PartitionCoordinator:
             return self._pause
         try:
             with self._lock:
-                for membership in list(self._groups.values()):
-                    self._refresh(membership)
+                self._refresh(list(self._groups.values()))
                 views = [membership.view for membership in self._groups.values()]
         except GroupBackendError as error:
             self._contact.silent(error)
@@ -258,7 +257,7 @@ class PartitionCoordinator:
         if not self.is_active():
             return Subset((), None)
         membership = self._membership(group)
-        self._refresh(membership)
+        self._refresh([membership])
         if membership.view and membership.standing not in (*MEMBERS, Standing.LAPSED):
             raise MemberNotInGroupError(group, membership.view.members, self._who.name)
         share = membership.share(items, key)
@@ -268,23 +267,31 @@ class PartitionCoordinator:
         with self._lock:
             return self._groups.setdefault(group, Membership(group, self._who, self._lease, self._clock))
 
-    def _refresh(self, membership: Membership) -> None:
-        """Renew a membership; make one where there is none yet, or none any more."""
+    def _refresh(self, memberships: Sequence[Membership]) -> None:
+        """Renew memberships, all in one question; make one where there is none yet, or none any more."""
         assert self._store is not None  # noqa: S101 - only called where there is a store
-        store, group = self._store, membership.group
+        store = self._store
         with self._lock:
+            known = [membership for membership in memberships if membership.view is not None]
             sent = self._clock()
-            if membership.view is None:
-                view = self._join(store, group, take_over=True)
-            else:
-                view = store.beat(group, self._who, lease=self._lease)
-            if view.standing_of(self._who) is Standing.ABSENT:
-                sent = self._clock()
-                view = self._join(store, group, take_over=False)
-            if membership.draining is not (view.standing_of(self._who) is Standing.DRAINING):
-                view = store.drain(group, self._who, draining=membership.draining)
-            self._contact.answered()
-            membership.accept(view, sent)
+            views = store.beat([one.group for one in known], self._who, lease=self._lease) if known else []
+            for membership, view in zip(known, views, strict=True):
+                self._settle(store, membership, view, sent)
+            for membership in memberships:
+                if membership not in known:
+                    sent = self._clock()
+                    self._settle(store, membership, self._join(store, membership.group, take_over=True), sent)
+
+    def _settle(self, store: GroupStore, membership: Membership, view: GroupView, sent: float) -> None:
+        """Take in what a group answered to a sign of life, and say again what it does not know."""
+        group = membership.group
+        if view.standing_of(self._who) is Standing.ABSENT:
+            sent = self._clock()
+            view = self._join(store, group, take_over=False)
+        if membership.draining is not (view.standing_of(self._who) is Standing.DRAINING):
+            view = store.drain(group, self._who, draining=membership.draining)
+        self._contact.answered()
+        membership.accept(view, sent)
 
     def _join(self, store: GroupStore, group: str, *, take_over: bool) -> GroupView:
         return store.join(group, self._who, lease=self._lease, hold_down=self._hold_down, take_over=take_over)

@@ -1,5 +1,6 @@
 """What the coordinator needs of a place that keeps groups."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from partitioning.group import Candidate, GroupView
@@ -21,8 +22,8 @@ class GroupStore(Protocol):
         A member that takes over keeps the standing of the one before.
         """
 
-    def beat(self, group: str, who: Candidate, *, lease: float) -> GroupView:
-        """Renew the lease of `who`, if it is still a member."""
+    def beat(self, groups: Sequence[str], who: Candidate, *, lease: float) -> list[GroupView]:
+        """Renew the lease of `who` in those of the groups of which it is still a member; views of all, in order."""
 
     def drain(self, group: str, who: Candidate, *, draining: bool) -> GroupView:
         """Take `who` out of the ring and leave it a member, or let it back in."""

@@ -14,9 +14,9 @@ from tasks.timekeeper import Timekeeper, periodic_tasks
 from tasks.workers import Stage
 
 #: After so many seconds without a sign of its loop the worker has to take the lead of its own schedule anew.
-LEASE = 10.0
+LEASE = 15.0
 #: The worker looks at its schedule at least this often, in seconds.
-LONGEST_PAUSE = 3.0
+LONGEST_PAUSE = 5.0
 
 
 class OwnTicks(bootsteps.StartStopStep):
@@ -70,6 +70,8 @@ class OwnTicks(bootsteps.StartStopStep):
         try:
             if consumer.controller.presence.stage is Stage.RUNNING:
                 pause = self._timekeeper.look()
+            else:
+                self._timekeeper.leave()
         finally:  # whatever went wrong is for the main loop to tell, and for the next look to do better
             self._timer = consumer.timer.call_after(pause, self._look, (consumer,))
 

@@ -24,6 +24,9 @@ logger = get_logger(__name__)
 
 #: The group of all workers.
 WORKERS = "workers"
+#: Seconds between the events by which monitors know that a worker lives; Celery's own 2 s are more than an idle worker
+#: says to all others. `celery worker --heartbeat-interval` wins.
+EVENT_HEARTBEAT = 5.0
 #: Slots of a worker of weight 1; more give it a larger share of what workers divide.
 SLOTS_OF_WEIGHT_ONE = 8
 
@@ -137,6 +140,7 @@ class EnterFleet(bootsteps.StartStopStep):
         super().__init__(worker, **kwargs)
         worker.presence = None
         worker.follows_group = []
+        worker.options["heartbeat_interval"] = worker.options.get("heartbeat_interval") or EVENT_HEARTBEAT
 
     def start(self, worker: Any) -> None:
         """Enter; a hook that fails takes that back."""

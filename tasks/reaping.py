@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from logging import DEBUG, WARNING
 from queue import SimpleQueue
 from typing import Any
 
@@ -98,8 +99,11 @@ class ReapLocks(bootsteps.StartStopStep):
             channel.settlements.on_died = self._worker_died
 
     def _worker_died(self, consumer: str, task_ids: Sequence[str]) -> None:
-        logger.warning(
-            "Worker %s gave no sign for longer than its lease, so its %d tasks go to others", consumer, len(task_ids)
+        logger.log(
+            WARNING if task_ids else DEBUG,  # anybody who has read a queue once is a consumer, Flower for one
+            "Worker %s gave no sign for longer than its lease, so its %d tasks go to others",
+            consumer,
+            len(task_ids),
         )
         self._reaper.reap([holder(consumer, task_id) for task_id in task_ids])
 

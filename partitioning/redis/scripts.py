@@ -19,7 +19,7 @@ def _script(verb: str) -> tuple[str, str]:
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def call(client: Redis, verb: str, keys: list[str], *arguments: str | int) -> list[bytes]:
+def call(client: Redis, verb: str, keys: list[str], *arguments: str | int) -> list[Any]:
     """Run the script of a verb: one round trip, two the first time a server sees it.
 
     Raises:
@@ -28,7 +28,7 @@ def call(client: Redis, verb: str, keys: list[str], *arguments: str | int) -> li
     text, digest = _script(verb)
     execute: Any = client.execute_command
     try:
-        answer: list[bytes] = execute("EVALSHA", digest, len(keys), *keys, *arguments)
+        answer: list[Any] = execute("EVALSHA", digest, len(keys), *keys, *arguments)
     except NoScriptError:
         answer = execute("EVAL", text, len(keys), *keys, *arguments)
     return answer

@@ -1,6 +1,7 @@
 """Groups as hashes in Redis; every verb is one script, and the server's clock is the only one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import redis
 
@@ -42,9 +43,9 @@ class RedisGroupStore:
         options = (repr(float(who.weight)), _micro(lease), _micro(hold_down), int(take_over))
         return self._call("join", group, who.name, who.incarnation, *options)
 
-    def beat(self, group: str, who: Candidate, *, lease: float) -> GroupView:
+    def beat(self, groups: Sequence[str], who: Candidate, *, lease: float) -> list[GroupView]:
         """See ``GroupStore``."""
-        return self._call("beat", group, who.name, who.incarnation, _micro(lease))
+        return [_view(answer) for answer in self._ask("beat", groups, who.name, who.incarnation, _micro(lease))]
 
     def drain(self, group: str, who: Candidate, *, draining: bool) -> GroupView:
         """See ``GroupStore``."""
@@ -63,10 +64,13 @@ class RedisGroupStore:
         self._client.close()
 
     def _call(self, verb: str, group: str, *arguments: str | int) -> GroupView:
-        # The braces keep both keys in one slot of a cluster.
-        keys = [f"{self._prefix}{{{group}}}:{part}" for part in ("members", "epoch")]
+        return _view(self._ask(verb, [group], *arguments))
+
+    def _ask(self, verb: str, groups: Sequence[str], *arguments: str | int) -> list[Any]:
+        # The braces keep the keys of a group in one slot of a cluster.
+        keys = [f"{self._prefix}{{{group}}}:{part}" for group in groups for part in ("members", "epoch")]
         try:
-            return _view(call(self._client, verb, keys, self._grace, *arguments))
+            return call(self._client, verb, keys, self._grace, *arguments)
         except redis.RedisError as error:
             raise GroupBackendError(self._address, error) from error
 

@@ -306,6 +306,22 @@ def test_heirs_divide_what_a_silent_member_has_before_its_lease_ends_and_own_it_
         assert member.my_inheritance(GROUP, ITEMS) == []
 
 
+def test_one_question_shows_all_groups_that_a_member_lives(
+    groups: Groups, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a member of two groups
+    member = groups.member("a", GROUP, clock=clock)
+    member.join_group("another")
+    store: Any = member._store
+    ask, asked = store._ask, []
+    monkeypatch.setattr(store, "_ask", lambda *question: asked.append(question[:2]) or ask(*question))
+
+    # When it beats, then it asks once, and lives in both
+    member.heartbeat()
+    assert asked == [("beat", [GROUP, "another"])]
+    assert member.members(GROUP) == member.members("another") == ["a"]
+
+
 def test_a_slow_answer_shortens_the_lease(groups: Groups, clock: FakeClock) -> None:
     # Given a member whose heartbeat is answered after its lease
     member = groups.member("a", GROUP, lease=600.0, clock=clock)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import linear_regression
 from types import TracebackType
 from typing import Any, Self
 
@@ -131,13 +132,13 @@ class Soak:
         runs = self.journal()
         slots = [run["slot"] for run in runs]
         dues = [run["due"] for run in runs]
-        boundaries = round((dues[-1] - dues[0]) / spacing)
+        numbers = [round((due - dues[0]) / spacing) for due in dues]
         return Findings(
             ticks=len(runs),
             twice=len(slots) - len(set(slots)),
             missed_outside=sum(not self._is_excused(moment) for moment in _missing(dues, spacing)),
             longest_gap=max(later["at"] - earlier["at"] for earlier, later in pairwise(runs)),
-            mean_spacing=(runs[-1]["at"] - runs[0]["at"]) / boundaries,
+            mean_spacing=linear_regression(numbers, [run["at"] for run in runs]).slope,
             worst_lag=max(run["at"] - run["due"] for run in runs),
             exited=sum(process.poll() is not None for process in self._processes),
         )

@@ -1,10 +1,11 @@
 -- Shared by every script: the clock, the records, who counts, the answer.
 --
+-- Keys come in pairs, one for each group; all verbs but beat take one pair.
 -- KEYS[1]  members  hash, name -> record: "lease-end hold-down-end joined standing weight incarnation";
 --          times are microseconds of the server's clock, a standing is active, waiting or draining
 -- KEYS[2]  epoch    time of the last change of who counts, made to grow strictly; it outlives the members
 -- ARGV[1]  grace after a server's start, in which nobody is declared dead (microseconds)
-local members = {}
+local members, members_key, epoch_key
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000000 + tonumber(t[2])
 
@@ -13,7 +14,8 @@ local function digits(number)
 end
 
 local function load()
-  local flat = redis.call('HGETALL', KEYS[1])
+  members = {}
+  local flat = redis.call('HGETALL', members_key)
   for i = 1, #flat, 2 do
     local ends, due, joined, standing, weight, incarnation =
       string.match(flat[i + 1], '^(%d+) (%d+) (%d+) (%a+) (%S+) (%S+)$')
@@ -26,13 +28,13 @@ end
 
 local function save(name)
   local m = members[name]
-  redis.call('HSET', KEYS[1], name, table.concat(
+  redis.call('HSET', members_key, name, table.concat(
     { digits(m.ends), digits(m.due), digits(m.joined), m.standing, m.weight, m.incarnation }, ' '))
 end
 
 local function remove(name)
   members[name] = nil
-  redis.call('HDEL', KEYS[1], name)
+  redis.call('HDEL', members_key, name)
 end
 
 local function names()
@@ -91,7 +93,7 @@ end
 
 -- Returns {epoch, microseconds to the next change or -1, name, incarnation, weight, standing, lease left, age, ...}.
 local function view()
-  local answer = { redis.call('GET', KEYS[2]) or '0', next_change() }
+  local answer = { redis.call('GET', epoch_key) or '0', next_change() }
   for _, name in ipairs(names()) do
     local m = members[name]
     for _, part in ipairs({ name, m.incarnation, m.weight, m.standing,
@@ -102,16 +104,17 @@ local function view()
   return answer
 end
 
--- Runs one verb between the sweep and the answer.
-local function run(verb)
+-- Runs one verb, between the sweep and the answer, on the group whose keys begin at `first`. Defaults to 1.
+local function run(verb, first)
+  members_key, epoch_key = KEYS[first or 1], KEYS[(first or 1) + 1]
   load()
   local before = who_counts()
   drop_the_dead()
   verb()
   let_count()
   if who_counts() ~= before then
-    local epoch = tonumber(redis.call('GET', KEYS[2]) or '0')
-    redis.call('SET', KEYS[2], digits(math.max(now, epoch + 1)))
+    local epoch = tonumber(redis.call('GET', epoch_key) or '0')
+    redis.call('SET', epoch_key, digits(math.max(now, epoch + 1)))
   end
   return view()
 end
