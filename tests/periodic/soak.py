@@ -47,7 +47,7 @@ class Soak:
         self._environment = {
             **os.environ,
             "FLEETRING_BROKER_URL": f"redis://127.0.0.1:{port}/0",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT / 'tests/periodic/stepped'}:{ROOT}",
             "PYTHONWARNINGS": "ignore",
         }
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -76,8 +76,9 @@ class Soak:
         """Start one Celery process."""
         command = [sys.executable, "-m", "celery", "--no-color", "-A", "tests.periodic.roof:app", *arguments]
         with (self._folder / f"{name}.log").open("ab") as log:
+            environment = {**self._environment, "CLOCK_STEP": str(self._folder / f"{name}.step")}
             process = subprocess.Popen(
-                [*command, "-l", "INFO"], env=self._environment, cwd=self._folder, stdout=log, stderr=log
+                [*command, "-l", "INFO"], env=environment, cwd=self._folder, stdout=log, stderr=log
             )
         self._processes.append(process)
 
@@ -95,9 +96,7 @@ class Soak:
 
     def kill_the_leader(self) -> None:
         """Kill the beat that leads, and start another in its place."""
-        began = time.time()
-        logs = {number: (self._folder / f"beat{number}.log") for number in range(3)}
-        leader = max(logs, key=lambda number: _last_lead(logs[number]))
+        began, leader = time.time(), self._leader()
         process = self._processes[leader]
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -106,6 +105,16 @@ class Soak:
         spare = len(self._processes)
         self.start(f"beat{leader}", "beat")
         self._processes[leader] = self._processes.pop(spare)
+
+    def _leader(self) -> int:
+        return max(range(3), key=lambda number: _last_lead(self._folder / f"beat{number}.log"))
+
+    def step_clocks(self, seconds: float) -> None:
+        """Put the clocks of the beat that leads and of the worker that far from the truth, as if they had one host."""
+        for name in (f"beat{self._leader()}", "worker"):
+            fresh = self._folder / f"{name}.step.new"
+            fresh.write_text(str(seconds))
+            fresh.replace(self._folder / f"{name}.step")
 
     def stop_the_broker(self, seconds: float) -> None:
         """Stop the broker for a while."""
