@@ -33,7 +33,8 @@ def periodic() -> None:
 def list_(as_json: bool) -> None:
     """Show every periodic task: when it is due, and how its last run went. Times are in seconds.
 
-    Lag is how long after it was due the last run began. A task of scope each_worker or partitioned has a line for each
+    Lag is how long after it was due the last run began. Not scheduled is a task that is disabled, or that nobody leads
+    yet; the log of beat, or of the worker, says why. A task of scope each_worker or partitioned has a line for each
     worker that has it in its own schedule; a worker that died stays for an hour.
 
     \b
@@ -65,12 +66,12 @@ def _row(record: Record, scope: Scope, worker: str) -> dict[str, Any]:
         "name": record.name,
         "scope": str(scope),
         "worker": worker or None,
-        "next_due": "paused" if record.paused else moment(record.next_due),
+        "next_due": "paused" if record.paused else moment(record.next_due) or "not scheduled",
         "spacing": record.spacing,
         "last_run": "now" if record.running else moment(record.last_run),
         "duration": record.duration,
         "lag": record.lag,
-        "last_error": record.last_error,
+        "last_error": (record.last_error or "").partition("\n")[0] or None,
     }
 
 

@@ -77,10 +77,10 @@ def _on_its_way(worker: Worker) -> bool:
 
 
 def _in_short(queues: tuple[str, ...]) -> str:
-    """Name the queues, and count the dedicated ones."""
+    """Name the queues that others send to, and count the dedicated ones."""
     dedicated = [queue for queue in queues if queue.startswith("initial-sync.")]
-    named = [queue for queue in queues if queue not in dedicated]
-    return ", ".join([*named, f"{len(dedicated)} initial-sync"] if len(dedicated) > 1 else queues)
+    named = [queue for queue in queues if queue not in dedicated and not queue.startswith("worker:")]
+    return ", ".join([*named, f"{len(dedicated)} initial-sync"] if dedicated else named)
 
 
 def _json_row(worker: Worker) -> dict[str, Any]:

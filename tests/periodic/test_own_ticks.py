@@ -60,10 +60,10 @@ class Workers:
         entries = map(json.loads, self.client.lrange(name, 0, -1))
         return [entry for entry in entries if not worker or entry["worker"] == f"{worker}@here"]
 
-    def fleet(self, *arguments: str) -> Any:
-        """Run `fleetring periodic` for the application of these workers."""
+    def fleet(self, *arguments: str, group: str = "periodic") -> Any:
+        """Run `fleetring periodic`, or another group, for the application of these workers."""
         script = "from tests.periodic.own_roof import app; from tasks.cli import fleet; fleet()"
-        command = [sys.executable, "-c", script, "periodic", *arguments]
+        command = [sys.executable, "-c", script, group, *arguments]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True).stdout
 
 
@@ -192,6 +192,18 @@ def test_a_worker_that_is_told_other_queues_takes_no_share_but_runs_what_every_w
     until(lambda: len(workers.journal("pulse", "four")) > 2)
     assert workers.journal("survey", "four") == []
     workers.end("four")
+
+
+def test_a_worker_that_drains_sends_itself_nothing_until_it_is_resumed(workers: Workers) -> None:
+    # When a worker is drained, then it gives up the lead of its own schedule
+    workers.fleet("drain", "one@here", "--wait", "30", group="workers")
+    until(lambda: not workers.client.exists("redbeat:worker:one@here:lock"), 10)  # its lease would take 15 s
+
+    # When it is resumed, then its ticks go on, each once
+    before = len(workers.journal("pulse", "one"))
+    workers.fleet("resume", "one@here", group="workers")
+    until(lambda: len(workers.journal("pulse", "one")) > before + 1)
+    assert len(set(slots(workers.journal("pulse", "one")))) == len(slots(workers.journal("pulse", "one")))
 
 
 def test_nothing_of_a_workers_own_schedule_stays_for_ever(workers: Workers) -> None:
