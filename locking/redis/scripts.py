@@ -68,23 +68,23 @@ class Scripts:
         self._idle.clear()
 
     def _send(self, command: bytes) -> bytes:
+        # A connection that broke is connected anew and not replaced: the pool counts those that it has made, for ever.
         connection: Any
         try:
             connection = self._idle.pop()
         except IndexError:
             connection = self._pool.make_connection()
-            connection.connect()  # behind Sentinel this is what asks for the master; sending alone would not
         try:
+            connection.connect()  # behind Sentinel this is what asks for the master; sending alone would not
             connection.send_packed_command([command])
-            reply = cast("bytes", connection.read_response())
+            return cast("bytes", connection.read_response())
         except ResponseError:
-            self._idle.append(connection)
             raise
         except BaseException:
             connection.disconnect()  # a reply may still be on its way
             raise
-        self._idle.append(connection)
-        return reply
+        finally:
+            self._idle.append(connection)
 
 
 def _packed(*words: str) -> bytes:

@@ -120,6 +120,13 @@ def test_what_could_not_be_released_in_an_outage_is_free_soon_after_it_and_not_a
         time.sleep(0.02)
 
 
+def test_a_process_may_lose_its_connections_any_number_of_times(locks: LockManager, redis: Redis) -> None:
+    for _ in range(120):  # a pool of redis-py makes a hundred connections, and no more
+        redis.client_kill_filter(_type="normal", skipme=True)
+        locks.acquire("a").release()
+    assert locks.list() == ()
+
+
 def test_a_renewal_thread_that_died_is_started_again(locks: LockManager) -> None:
     with locks.acquire("a", lease=1.0) as lock:
         renewer()._thread = None
