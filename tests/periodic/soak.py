@@ -91,7 +91,7 @@ class Soak:
         """Return every run so far."""
         return [json.loads(line) for line in self.client.lrange("journal", 0, -1)]
 
-    def wait_for_a_run(self, *, due_after: float = 0.0, patience: float = 20.0) -> None:
+    def wait_for_a_run(self, *, due_after: float = 0.0, patience: float = 60.0) -> None:
         """Wait until a tick that was due after a moment of the server's clock has run."""
         deadline = time.monotonic() + patience
         while not any(run["due"] > due_after for run in self.journal()[-1:]):
@@ -101,7 +101,7 @@ class Soak:
 
     def settle(self) -> None:
         """Wait until all have started and ticks run; what was before does not count."""
-        self.wait_for_a_run(patience=60)
+        self.wait_for_a_run()
         self._settled = time.time()
         self.wait_for_a_run(due_after=self._settled)
 

