@@ -146,6 +146,16 @@ class Claims:
         Raises:
             Empty: there is none.
         """
+        asked_as = self.consumer.id
+        found = self._claim_one(queue)
+        if not found and self.consumer.id != asked_as:  # the answer was that its lease is gone, and nothing else
+            found = self._claim_one(queue)
+        if not found:
+            raise Empty
+        tag, delivery = found[0]
+        return delivery.message(tag)
+
+    def _claim_one(self, queue: str) -> list[tuple[str, Delivery]]:
         finished, terms = self.channel.settlements.take()
         number, question = self._question(1, [queue])
         try:
@@ -155,10 +165,7 @@ class Claims:
             raise
         found = self._accept(answer, number)
         self.look_again()
-        if not found:
-            raise Empty
-        tag, delivery = found[0]
-        return delivery.message(tag)
+        return found
 
     # -- reading
 

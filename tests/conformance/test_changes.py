@@ -168,10 +168,10 @@ def test_what_is_free_can_be_taken_but_enough_or_nothing(locks: LockManager, oth
 
 def test_max_hold_ends_a_lock_however_well_it_is_renewed(locks: LockManager, other: LockManager) -> None:
     lost: list[object] = []
-    lock = locks.acquire("a", lease=0.3, max_hold=0.8, on_lost=lost.append)
-    time.sleep(0.5)
+    lock = locks.acquire("a", lease=1.0, max_hold=2.0, on_lost=lost.append)
+    time.sleep(1.3)
     lock.ensure()
-    time.sleep(0.7)
+    time.sleep(1.0)
     assert lock.lost
     assert lost == [lock]
     with pytest.raises(LockLost, match="its max_hold is over"):

@@ -218,6 +218,19 @@ def test_messages_can_be_fetched_one_by_one(app: Celery) -> None:
         assert queue.qsize() == 0
 
 
+def test_a_message_is_fetched_although_the_lease_is_gone(app: Celery, client: redis.Redis) -> None:
+    # Given somebody who fetched a message, and whose lease has ended since
+    with app.connection_for_read() as connection:
+        app.send_task("add", args=[1, 2])
+        connection.default_channel.basic_get("actions").ack()
+        assert connection.default_channel.basic_get("actions") is None
+        client.delete("fleetring:leases")
+
+        # When there is another, then it is fetched
+        task = app.send_task("add", args=[1, 2])
+        assert connection.default_channel.basic_get("actions").headers["id"] == task.id
+
+
 @pytest.mark.parametrize("settle", ["ack", "requeue", "reject"])
 def test_the_end_of_a_run_that_was_parked_does_not_settle_the_next_run_of_the_same_worker(
     app: Celery, queues: Queues, settle: str
