@@ -14,8 +14,8 @@ from tasks.errors import BrokerUnreachable, FleetringError, QuiesceTimeout
 from tasks.inventory import DatabaseUnreachable, InventoryError
 from tasks.transport import TransportError
 
-#: Exit statuses. 2 is also click's for a wrong option.
-FAILED, WRONG_INPUT, UNREACHABLE, LOCKED = 1, 2, 3, 4
+#: Exit statuses. 2 is also click's for a wrong option; 130 is what shells make of Ctrl-C.
+FAILED, WRONG_INPUT, UNREACHABLE, LOCKED, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def failure(message: str, status: int) -> click.ClickException:
@@ -30,6 +30,8 @@ def explained() -> Iterator[None]:
     """Turn every error that Fleetring knows into one that click prints without a traceback."""
     try:
         yield
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(INTERRUPTED) from None
     except ResourceLocked as error:
         raise failure(str(error), LOCKED) from error
     except (BrokerUnreachable, DatabaseUnreachable, GroupBackendError, StoreError) as error:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import socket
 import sys
 import time
@@ -84,6 +85,8 @@ class LocalFleet:
         with ExitStack() as undo:
             undo.push(self.stack.__exit__)
             self._claim_folder()
+            for number in (signal.SIGTERM, signal.SIGHUP):  # they end everything, too, as Ctrl-C does
+                self.stack.callback(signal.signal, number, signal.signal(number, signal.default_int_handler))
             self.stack.enter_context(self.processes)
             undo.pop_all()
         return self

@@ -60,9 +60,9 @@ def test_every_command_in_the_folder_finds_the_fleet_that_runs_there(start: Call
     assert "set_power_state" in in_folder(fleet.folder, "-m", "celery", "-A", "tasks", "inspect", "registered")
     assert "ok" in in_folder(fleet.folder, "-m", "tasks.cli", "doctor")
 
-    # When the user presses Ctrl-C, then every process ends and the addresses are forgotten
+    # When it is asked to end, as by Ctrl-C, then every process ends and the addresses are forgotten
     processes = fleet.children()
-    fleet.interrupt()
-    fleet.popen.wait(60)
+    fleet.popen.terminate()
+    assert fleet.popen.wait(60) == 130
     assert psutil.wait_procs(processes, 5)[1] == []
     assert not (fleet.folder / ".fleetring/running.toml").exists()
