@@ -126,10 +126,10 @@ class LockManager(Unattended):
             max_hold=max_hold,
             lock_delay=lock_delay,
         )
-        if reentrant and (lock := self._owner.held_already(request)):
+        if reentrant and (lock := self._owner.held.covering(request)):
             return lock.enter_again()
         if request.wait:
-            self._owner.check_order(request)
+            self._owner.held.check_order(request)
         observed = [name for name, mode in wants.items() if mode is LockMode.OBSERVE]
         return self._owner.take(request, wait, observed, on_lost)
 

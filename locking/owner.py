@@ -8,20 +8,19 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
-from weakref import WeakValueDictionary
 
 from locking.clock import now
 from locking.errors import (
     AlreadyHeld,
     LockError,
     LockLost,
-    LockOrderError,
     LockTimeout,
     ResourceLocked,
     StoreError,
     UpgradeConflict,
     listed,
 )
+from locking.held import Held
 from locking.lock import Lock
 from locking.modes import LockMode
 from locking.records import Grant
@@ -70,7 +69,7 @@ class Owner:
         self._incarnation = secrets.token_hex(8)
         self._host = socket.gethostname()
         self._numbers = count()
-        self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self.held = Held()
         self._doorbell = Doorbell(self.store, self._incarnation)
 
     @property
@@ -85,7 +84,7 @@ class Owner:
 
     def give_back(self, lock: Lock) -> bool:
         """Release a lock at the store; for `Lock.release`."""
-        self._locks.pop(lock.request_id, None)
+        self.held.discard(lock)
         renewer().forget([lock.request_id])
         return self._release(lock.request_id, lock.lease)
 
@@ -158,7 +157,7 @@ class Owner:
         except BaseException:
             self.undo(successor)
             raise
-        self._locks.pop(lock.request_id, None)
+        self.held.discard(lock)
         renewer().forget([lock.request_id])
         return successor.id
 
@@ -223,7 +222,7 @@ class Owner:
     def keep(self, lock: Lock, reply: Reply, sent: float) -> Lock:
         """Hold what was granted to a question sent at `sent`, and have it renewed."""
         lock.granted(reply, sent)
-        self._locks[lock.request_id] = lock
+        self.held.add(lock)
         renewer().watch(lock, self.store)
         return lock
 
@@ -276,33 +275,6 @@ class Owner:
             at_least=at_least,
         )
 
-    def _mine(self, request: Request) -> Sequence[Lock]:
-        """What the asker of `request` holds through this manager."""
-        return [
-            lock
-            for lock in list(self._locks.values())
-            if lock.owner == request.owner and lock.session == request.session and not lock.lost
-        ]
-
-    def held_already(self, request: Request) -> Lock | None:
-        """A lock of the same asker that covers `request`."""
-        strong = (LockMode.EXCLUSIVE,)
-        for lock in self._mine(request):
-            if all(lock.modes.get(name) in (*strong, mode) for name, mode in request.wants.items()):
-                return lock
-        return None
-
-    def check_order(self, request: Request) -> None:
-        """Refuse to wait for a name below one that the asker holds already."""
-        first = min(request.wants, default="")
-        for lock in self._mine(request):
-            above = [name for name, mode in lock.modes.items() if mode is not LockMode.OBSERVE and name > first]
-            if above and not set(lock.modes) & set(request.wants):
-                raise LockOrderError(
-                    f"waiting for {first!r} while holding {above[-1]!r} may deadlock with a caller that does the"
-                    " reverse: ask for all at once, in ascending order, or with wait=0"
-                )
-
     def _granted(self, grants: Sequence[Grant]) -> None:
         if any(grant.mailbox for grant in grants):
             renewer().look_after(self.store, PROVISIONAL)
@@ -319,7 +291,7 @@ class Owner:
     def close(self) -> None:
         """Release what is held, wake who waits, end threads and connections."""
         self._doorbell.close()
-        locks = list(self._locks.values()) if self._pid == os.getpid() else []
+        locks = self.held.all() if self._pid == os.getpid() else []
         try:
             for lock in locks:
                 lock.release()
