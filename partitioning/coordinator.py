@@ -13,7 +13,7 @@ from partitioning.group import Candidate, GroupView, Standing, Subset
 from partitioning.keys import hash_key
 from partitioning.membership import MEMBERS, Membership
 from partitioning.redis import RedisGroupStore
-from partitioning.state import BackendState, Contact, CoordinatorState, GroupState
+from partitioning.state import BackendState, Contact, CoordinatorState
 from partitioning.store import GroupStore
 from partitioning.timing import check_timing, tries
 
@@ -117,7 +117,7 @@ class PartitionCoordinator:
     @property
     def state(self) -> CoordinatorState:
         """What is known now, without asking anybody."""
-        groups = {name: _state_of(membership) for name, membership in list(self._groups.items())}
+        groups = {name: membership.state for name, membership in list(self._groups.items())}
         error = str(self._contact.error) if self._contact.error else None
         return CoordinatorState(self._who, self._contact.state, error, groups)
 
@@ -299,8 +299,3 @@ class PartitionCoordinator:
     def _beat_on(self) -> None:
         while not self._stopping.wait(self.heartbeat()):
             pass
-
-
-def _state_of(membership: Membership) -> GroupState:
-    view = membership.view
-    return GroupState(membership.standing, view.epoch if view else None, tuple(view.members) if view else ())

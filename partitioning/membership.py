@@ -7,6 +7,7 @@ from typing import TypeVar
 from partitioning.clock import local_deadline
 from partitioning.group import Candidate, GroupView, Standing, Subset
 from partitioning.hash_ring import HashRing
+from partitioning.state import GroupState
 
 T = TypeVar("T")
 
@@ -43,6 +44,12 @@ class Membership:
             return Standing.ABSENT
         standing = self.view.standing_of(self._who)
         return Standing.LAPSED if standing in MEMBERS and self._clock() >= self._deadline else standing
+
+    @property
+    def state(self) -> GroupState:
+        """The same, with the epoch and the members of the last view."""
+        view = self.view
+        return GroupState(self.standing, view.epoch if view else None, tuple(view.members) if view else ())
 
     @property
     def ring(self) -> HashRing:

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import redis
 
 from tasks.transport.envelope import MICROSECONDS, exact_priority
-from tasks.transport.errors import NoSuchTask, refusal
+from tasks.transport.errors import NoSuchTask, no_such, refusal
 from tasks.transport.look import Look
-from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats, State, Waiting
+from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats, State, Waiting, found
 
 Gate = Literal["block", "reject"]
 """What adders do while a queue is quiesced: wait, or give up."""
@@ -247,10 +247,6 @@ class Queues:
             max_parked=int(max_parked) or None,
         )
 
-    def has_running_tasks(self, queue: str) -> bool:
-        """Tell whether a worker holds a task of `queue`."""
-        return self.stats(queue).running > 0
-
     def tasks(self, queue: str, limit: int = 100) -> list[ListedTask]:
         """List living tasks: ready ones in the order of their start, running, delayed, parked; `limit` of each kind."""
         listed = self._call("list", queue, limit)
@@ -297,15 +293,3 @@ class Queues:
     def _exhume(self, task_id: str, back: str) -> None:
         if not self._call("exhume", task_id, back):
             raise NoSuchTask(f"Dead letter {task_id!r} was not found: it was retried or dropped before, or never was")
-
-
-def no_such(task_id: str) -> NoSuchTask:
-    """Return the error for a task that is not where it was looked for."""
-    return NoSuchTask(f"Task {task_id!r} was not found: it has ended, it runs, or it never was queued here")
-
-
-def found(task_id: str, state: bytes | None) -> State:
-    """Return the state that a script found a task in; raises NoSuchTask when it found none."""
-    if state is None:
-        raise no_such(task_id)
-    return state.decode()  # type: ignore[return-value] # the scripts know no other states

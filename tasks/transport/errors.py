@@ -81,6 +81,11 @@ class QueueFull(TransportError):
         self.queue, self.bound, self.held, self.most = queue, bound, held, most
 
 
+def no_such(task_id: str) -> NoSuchTask:
+    """Return the error for a task that is not where it was looked for."""
+    return NoSuchTask(f"Task {task_id!r} was not found: it has ended, it runs, or it never was queued here")
+
+
 def refusal(error: redis.ResponseError) -> Exception:
     """Return what a script's error means; one that no script of ours raised is returned as it is."""
     word, _, rest = str(error).removeprefix("ERR ").partition(" ")

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Self
 
 from tasks.transport.consumer import worker_of
 from tasks.transport.envelope import MICROSECONDS, exact_priority
+from tasks.transport.errors import no_such
 
 State = Literal["ready", "running", "delayed", "parked"]
 
@@ -146,3 +147,10 @@ class NewTask(NamedTuple):
         """
         lifetime = "" if self.lifetime is None else round(self.lifetime * MICROSECONDS)
         return self.queue, exact_priority(self.priority), round(self.delay * MICROSECONDS), lifetime
+
+
+def found(task_id: str, state: bytes | None) -> State:
+    """Return the state that a script found a task in; raises NoSuchTask when it found none."""
+    if state is None:
+        raise no_such(task_id)
+    return state.decode()  # type: ignore[return-value] # the scripts know no other states
