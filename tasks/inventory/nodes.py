@@ -40,15 +40,6 @@ def _loaded(session: Session, references: Sequence[str]) -> Iterable[Node]:
     return session.scalars(select(Node).where(or_(Node.uuid.in_(uuids), Node.name.in_(names))))
 
 
-def resolve_name(session: Session, reference: str) -> str:
-    """The name of the node that a name or UUID means.
-
-    Raises:
-        UnknownNode: when it is not in the inventory.
-    """
-    return find(session, reference)[0].name
-
-
 def list_(
     session: Session,
     *,

@@ -78,14 +78,6 @@ def test_all_that_is_unknown_is_named_with_how_to_list(database: Database) -> No
             subclouds.find(session, ["subcloud-1", "x"])
 
 
-def test_a_uuid_resolves_to_the_name(database: Database) -> None:
-    with database.reading() as session:
-        assert nodes.resolve_name(session, _UUIDS[4]) == "node-4"
-        assert nodes.resolve_name(session, "node-4") == "node-4"
-        with pytest.raises(UnknownNode):
-            nodes.resolve_name(session, "node-5")
-
-
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
