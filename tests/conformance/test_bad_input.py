@@ -55,7 +55,7 @@ def test_the_callers_names_are_copied_sorted_and_taken_once(locks: LockManager) 
 
 def test_any_integer_is_a_priority(locks: LockManager) -> None:
     for priority in (10**400, -(10**400), 2**63, -7):
-        locks.acquire("a", priority=priority).release()
+        assert locks.acquire("a", priority=priority).release()
 
 
 @pytest.mark.parametrize(
