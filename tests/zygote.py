@@ -1,11 +1,11 @@
 """A process that has imported everything a worker needs, and becomes one by forking: in tests, imports take longest.
 
-It reads orders from its input, one JSON object a line, and answers each with the id of the new process.
+It reads orders from its input, one JSON object a line: to become a worker, which it answers with the id of the new
+process, or to tell how a process ended, which it answers with the exit status.
 """
 
 import json
 import os
-import signal
 import sys
 from typing import Any
 
@@ -22,20 +22,22 @@ import tasks.transport  # noqa: F401 - see above
 
 def serve() -> None:
     """Answer orders until there are no more."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them here
     for line in sys.stdin:
-        if (pid := os.fork()) == 0:
-            become_worker(json.loads(line))
+        order = json.loads(line)
+        if "ended" in order:
+            answer = os.waitstatus_to_exitcode(os.waitpid(order["ended"], 0)[1])
+        elif (answer := os.fork()) == 0:
+            become_worker(order)
             return
-        sys.stdout.write(f"{pid}\n")
+        sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
 
 
 def become_worker(order: dict[str, Any]) -> None:
     """Go on as ``celery`` with the arguments, environment, folders and log of an order."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
-    with open(os.devnull) as nothing, open(order["log"], "w") as log:
+    os.chdir(order["folder"])
+    with open(os.devnull) as nothing, open(order["log"], "a") as log:
         os.dup2(nothing.fileno(), 0)
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

@@ -1,30 +1,21 @@
 """A broker of the suite's own, the pool's verbs on it, and real worker processes."""
 
-import importlib.util
-import json
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import redis
 
 from tasks import app, settings
-from tests.processes import WorkerProcess, wait_until
-
-HERE = Path(__file__).parent
+from tests.processes import WorkerProcess, Workers
 
 
 @pytest.fixture(scope="session")
 def work(valkey: str) -> ModuleType:
     """The tasks that the tests add."""
-    specification = importlib.util.spec_from_file_location("pool_tasks", HERE / "pool_tasks.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return import_module("tests.pool.pool_tasks")
 
 
 @pytest.fixture(autouse=True)
@@ -38,43 +29,10 @@ def broker(valkey_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
     settings.current.cache_clear()
 
 
-@pytest.fixture(name="wait_until")
-def wait_until_fixture() -> Callable[..., Any]:
-    return wait_until
-
-
 @pytest.fixture
 def start_worker(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
-    workers: list[WorkerProcess] = []
-
-    def start(*arguments: str) -> WorkerProcess:
-        number = len(workers)
-        usual = ("-I", "pool_tasks", "-Q", "actions", "-n", f"w{number}@test")
-        worker = WorkerProcess(tmp_path / f"worker{number}.log", "tasks", HERE, *usual, *arguments)
-        workers.append(worker)
-        worker.wait_until_ready()
-        return worker
-
-    yield start
-    for worker in workers:
-        worker.kill()
-
-
-@pytest.fixture
-def journal(broker: redis.Redis) -> Callable[..., list[dict[str, Any]]]:
-    """Lists what tasks told, of one event or of all."""
-
-    def read(event: str | None = None) -> list[dict[str, Any]]:
-        told = map(json.loads, broker.lrange("journal", 0, -1))
-        return [entry for entry in told if event in {None, entry["event"]}]
-
-    return read
-
-
-@pytest.fixture
-def open_door(broker: redis.Redis) -> Callable[[str], int]:
-    """Lets one task go on that waits at a door."""
-    return lambda name: int(broker.rpush(f"door:{name}", "open"))
+    with Workers(tmp_path, "tasks", "-I", "tests.pool.pool_tasks", "-Q", "actions") as workers:
+        yield workers.another
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 import gc
-import importlib.util
 import json
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,9 +12,7 @@ from celery import Celery
 from kombu import pools
 
 import tasks
-from tests.processes import WorkerProcess, wait_until
-
-HERE = Path(__file__).parent
+from tests.processes import WorkerProcess, Workers
 
 
 @pytest.fixture
@@ -30,12 +28,7 @@ def client(url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture(scope="session")
 def queue_app() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("queue_app", HERE / "queue_app.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return import_module("tests.transport.queue_app")
 
 
 @pytest.fixture
@@ -56,28 +49,15 @@ def other_applications() -> Iterator[None]:
     tasks.app._after_fork()
 
 
-@pytest.fixture(name="wait_until")
-def wait_until_fixture() -> Callable[..., Any]:
-    return wait_until
-
-
 @pytest.fixture
 def start_worker(url: str, tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
-    workers: list[WorkerProcess] = []
+    with Workers(tmp_path, "tests.transport.queue_app") as workers:
 
-    def start(*arguments: str, broker: str = url, wait: bool = True, **options: Any) -> WorkerProcess:
-        number = len(workers)
-        told = {"QUEUE_APP_URL": broker, "QUEUE_APP_OPTIONS": json.dumps({"restart_grace": 0, **options})}
-        log = tmp_path / f"worker{number}.log"
-        worker = WorkerProcess(log, "queue_app", HERE, "-n", f"w{number}@test", *arguments, environment=told)
-        workers.append(worker)
-        if wait:
-            worker.wait_until_ready()
-        return worker
+        def start(*arguments: str, broker: str = url, wait: bool = True, **options: Any) -> WorkerProcess:
+            told = json.dumps({"restart_grace": 0, **options})
+            return workers.another(*arguments, wait=wait, QUEUE_APP_URL=broker, QUEUE_APP_OPTIONS=told)
 
-    yield start
-    for worker in workers:
-        worker.kill()
+        yield start
 
 
 @pytest.fixture

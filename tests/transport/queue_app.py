@@ -1,4 +1,4 @@
-"""A small Celery application on the transport; worker processes load it by ``-A queue_app``."""
+"""A small Celery application on the transport; worker processes load it by its name."""
 
 import builtins
 import json

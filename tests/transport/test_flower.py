@@ -8,15 +8,14 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery
 
-pytestmark = pytest.mark.system
+from tests.processes import REPOSITORY
 
-HERE = Path(__file__).parent
+pytestmark = pytest.mark.system
 
 
 def test_the_length_of_a_queue_in_flowers_api_is_true(app: Celery, url: str, wait_until: Callable[..., Any]) -> None:
@@ -26,12 +25,15 @@ def test_the_length_of_a_queue_in_flowers_api_is_true(app: Celery, url: str, wai
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     environment = os.environ | {
-        "PYTHONPATH": f"{HERE.parents[1]}:{HERE}",
+        "PYTHONPATH": str(REPOSITORY),
         "QUEUE_APP_URL": url,
         "FLOWER_UNAUTHENTICATED_API": "true",
     }
-    command = [sys.executable, "-m", "celery", "-A", "queue_app", "flower", "--address=127.0.0.1", f"--port={port}"]
-    flower = subprocess.Popen(command, env=environment, cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    celery = [sys.executable, "-m", "celery", "-A", "tests.transport.queue_app"]
+    flower = subprocess.Popen(
+        [*celery, "flower", "--address=127.0.0.1", f"--port={port}"],
+        env=environment, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
 
     def lengths() -> dict[str, int] | None:
         try:
