@@ -233,16 +233,25 @@ def change_priority(url: str, client: Any, backlog: int) -> float:
     return statistics.median(times)
 
 
-def report(url: str, scale: float) -> Iterator[tuple[str, str, str]]:
-    """Measure everything; yields name, measured, target."""
-    client: Any = redis.Redis.from_url(url)
-    count = round(4000 * scale)
-    pairs = [[drain(url, client, kind, count) for kind in (True, False)] for _ in range(5)]
+Row = tuple[str, str, str]
+
+
+def drains(url: str, client: Any, scale: float) -> Iterator[Row]:
+    """Measure what workers do; yields name, measured, target, as all of these."""
+    pairs = [[drain(url, client, kind, round(4000 * scale)) for kind in (True, False)] for _ in range(5)]
     ours, stock = (statistics.median(pair[i] for pair in pairs) for i in (0, 1))
     yield "drain, no-op tasks/s (ours, stock)", f"{ours:.0f}, {stock:.0f}: {ours / stock:.2f}x", ">= 2.0x"
-    ours, stock = enqueue(url, client, count)
+
+
+def enqueueing(url: str, client: Any, scale: float) -> Iterator[Row]:
+    """Measure what producers do."""
+    ours, stock = enqueue(url, client, round(4000 * scale))
     yield "enqueue one by one/s (ours, stock)", f"{ours:.0f}, {stock:.0f}: {ours / stock:.2f}x", ">= 1.5x"
     yield "publish 10,000 in one call/s", f"{many(url, client, 10_000):.0f}", ">= 20,000"
+
+
+def urgency(url: str, client: Any, scale: float) -> Iterator[Row]:
+    """Measure what a backlog does to urgent tasks."""
     empty = urgent_latency(url, client, 0, 100)
     behind = urgent_latency(url, client, round(100_000 * scale), 100)
     yield (
@@ -250,21 +259,44 @@ def report(url: str, scale: float) -> Iterator[tuple[str, str, str]]:
         f"{empty * 1e3:.1f}, {behind * 1e3:.1f}: {behind / empty:.2f}x",
         "<= 2x",
     )
+
+
+def memory(url: str, client: Any, _: float) -> Iterator[Row]:
+    """Measure what a waiting task costs the server."""
     yield "bytes a task beyond its payload", f"{bytes_beyond_payload(url, client, 50_000):.0f}", "<= 400"
+
+
+def kills(url: str, client: Any, _: float) -> Iterator[Row]:
+    """Measure what the death of a worker costs."""
     yield "SIGKILL to next start, p95 s", f"{recovery(url, client, 10):.1f}", "<= 10"
+
+
+def priorities(url: str, client: Any, scale: float) -> Iterator[Row]:
+    """Measure a change of priority."""
     changed = change_priority(url, client, round(1_000_000 * scale))
     yield f"change_priority among {1_000_000 * scale:.0f}, ms", f"{changed * 1e3:.2f}", "<= 1"
-    client.close()
+
+
+PARTS: dict[str, Callable[[str, Any, float], Iterator[Row]]] = {
+    "drain": drains,
+    "enqueue": enqueueing,
+    "urgent": urgency,
+    "memory": memory,
+    "kills": kills,
+    "priority": priorities,
+}
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full sizes; 0.1 for a quick look")
-    scale = parser.parse_args().scale
-    with ValkeyServer() as server:
-        for name, measured, target in report(f"redis://127.0.0.1:{server.port}/0", scale):
-            print(f"{name:48} {measured:28} {target}", flush=True)
+    parser.add_argument("--part", choices=PARTS, help="only this part")
+    asked = parser.parse_args()
+    with ValkeyServer() as server, redis.Redis(port=server.port) as client:
+        for part in [asked.part] if asked.part else PARTS:
+            for name, measured, target in PARTS[part](f"redis://127.0.0.1:{server.port}/0", client, asked.scale):
+                print(f"{name:48} {measured:28} {target}", flush=True)
 
 
 if __name__ == "__main__":

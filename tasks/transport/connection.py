@@ -8,6 +8,7 @@ from kombu.utils.collections import HashedSeq
 from tasks.transport.kombu_parts import BaseConnection, BaseConnectionPool, BasePooledConnection
 from tasks.transport.producer import Producer
 from tasks.transport.sentinel import SentinelTransport
+from tasks.transport.shown import quick_repr
 from tasks.transport.transport import Transport
 
 
@@ -55,6 +56,16 @@ class AMQP(amqp.AMQP):
     """Celery's messaging with `Connection`: pass it as ``Celery(..., amqp="tasks.transport:AMQP")``."""
 
     Connection = Connection
+
+    def as_task_v2(
+        self, task_id: str, name: str, args: Any = None, kwargs: Any = None, *more: Any, **options: Any
+    ) -> Any:
+        """Write a task as Celery does, which takes a fifth of an enqueueing's time to show its arguments."""
+        if options.get("argsrepr") is None:
+            options["argsrepr"] = quick_repr(args or ())
+        if options.get("kwargsrepr") is None:
+            options["kwargsrepr"] = quick_repr(kwargs or {})
+        return super().as_task_v2(task_id, name, args, kwargs, *more, **options)
 
     @property
     def producer_pool(self) -> Any:

@@ -17,6 +17,9 @@ _SHEBANGS = {"add": "#!lua\n", "publish": "#!lua\n", "adopt": "#!lua\n", "exhume
 _SHEBANG = "#!lua flags=allow-oom\n"
 
 
+_HELPERS = "-- HELPERS\n"
+"""A line in a script before which it has a quick way out, which shall not wait for the other definitions."""
+
 _COMMENT = re.compile(r"--.*")
 _WORD = re.compile(r"\w+")
 _NAME = re.compile(r"local (?:function )?(\w+)")
@@ -34,7 +37,8 @@ class Script:
 def script(name: str) -> Script:
     """Read the script `name` (without ``.lua``); a name that doesn't exist raises FileNotFoundError."""
     own = (files(__package__) / "lua" / f"{name}.lua").read_text()
-    text = _SHEBANGS.get(name, _SHEBANG) + _helpers(own) + own
+    first, _, rest = own.rpartition(_HELPERS)
+    text = _SHEBANGS.get(name, _SHEBANG) + _helpers(first) + first + _helpers(rest) + rest
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

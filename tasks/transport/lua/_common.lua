@@ -45,8 +45,11 @@ end
 -- Strictly increasing, and the time of day: one number is order, age and identity of a publication.
 -- Returns the first of `count` arrivals in a row.
 local function reserve_arrivals(now, count)
-  local first = math.max(now, tonumber(redis.call('GET', root .. 'arrival') or '0') + 1)
-  redis.call('SET', root .. 'arrival', digits(first + count - 1))
+  local first, last = now, redis.call('SET', root .. 'arrival', digits(now + count - 1), 'GET')
+  if last and tonumber(last) >= now then
+    first = tonumber(last) + 1
+    redis.call('SET', root .. 'arrival', digits(first + count - 1))
+  end
   return first
 end
 

@@ -12,6 +12,25 @@ local create, queue, id, priority = ARGV[1] == '1', ARGV[2], ARGV[3], tonumber(A
 local delay, lifetime, payload = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local now = clock()
 
+local function new_here()
+  local most, most_parked = tonumber(ARGV[8] or '0'), tonumber(ARGV[9] or '0')
+  if delay > 0 or lifetime ~= '' or not create or most > 0 or most_parked > 0 then return false end
+  return redis.call('EXISTS', root .. 'gates', root .. 'bounds', root .. 'ageing', key(queue, 'expires')) == 0
+end
+
+-- The usual case first, and before the definitions of what it has no use for: a new task that may go at once into a
+-- queue that is neither quiesced, bounded, ageing nor mortal.
+if new_here() then
+  local task = { arrival = next_arrival(now), priority = priority, deliveries = 0, expires = 0 }
+  if redis.call('HSETNX', key(queue, 'tasks'), id, header(task) .. payload) == 1 then
+    redis.call('SADD', root .. 'queues', queue)
+    redis.call('ZADD', key(queue, 'ready'), digits(priority), task.arrival .. id)
+    wake(queue, 1)
+    return 1
+  end
+end
+
+-- HELPERS
 -- A task that still waits keeps its place when it is published again; one that runs arrives anew.
 local function place()
   local old = redis.call('HGET', key(queue, 'tasks'), id)
