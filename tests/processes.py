@@ -157,20 +157,20 @@ class Workers:
         self._folder = folder
         self._application = application
         self._usual = usual
-        self._started: dict[str, WorkerProcess] = {}
+        self.running: dict[str, WorkerProcess] = {}
 
     def start(self, name: str, *arguments: str, **environment: str) -> WorkerProcess:
         """Start a worker, in place of one of the same name if that still runs."""
-        if name in self._started:
-            self._started[name].kill()
+        if name in self.running:
+            self.running[name].kill()
         log = self._folder / f"{name}.log"
         worker = WorkerProcess(log, self._application, "-n", name, *self._usual, *arguments, **environment)
-        self._started[name] = worker
+        self.running[name] = worker
         return worker
 
     def another(self, *arguments: str, wait: bool = True, **environment: str) -> WorkerProcess:
         """Start a worker with the next name of w0@test, w1@test ..., and wait until it is ready."""
-        worker = self.start(f"w{len(self._started)}@test", *arguments, **environment)
+        worker = self.start(f"w{len(self.running)}@test", *arguments, **environment)
         if wait:
             worker.wait_until_ready()
         return worker
@@ -179,5 +179,5 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._started.values():
+        for worker in self.running.values():
             worker.kill()

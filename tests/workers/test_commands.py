@@ -1,5 +1,4 @@
 import json
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -31,8 +30,8 @@ def worker(workers: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def ready(worker: Any, wait_until: Callable[..., Any]) -> None:
-    wait_until(lambda: "ready." in worker.output)
+def ready(worker: Any) -> None:
+    worker.wait_until_ready()
 
 
 @pytest.mark.system
@@ -67,7 +66,7 @@ def test_a_drained_worker_takes_nothing_until_it_is_resumed_not_even_after_a_res
     waiting = work.nap.delay(0)
 
     # And when it is killed, and started again
-    worker.end(signal.SIGKILL)
+    worker.kill()
     wait_until(lambda: listed()["one@x"]["state"] == Stage.LOST)
     assert "is lost: there is nothing to stop" in run("stop", "one@x", status=1)
     worker.process = workers.start("one@x", "-Q", "actions", FLEETRING_CAPABILITIES_TTL=str(TTL)).process

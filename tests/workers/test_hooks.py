@@ -1,5 +1,4 @@
 import contextlib
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,8 @@ def test_hooks_run_once_and_in_order_and_a_lost_connection_repeats_none(
 ) -> None:
     # Given a worker whose manager writes a diary
     Path("diary").unlink(missing_ok=True)
-    worker = workers.start("diary@x", FLEETRING_MANAGER="worker_tasks:Diary")
-    wait_until(lambda: "ready." in worker.output)
+    worker = workers.start("diary@x", FLEETRING_MANAGER="tests.workers.worker_tasks:Diary")
+    worker.wait_until_ready()
 
     # Then capabilities that a hook gave are published beside the worker's own
     pid = worker.process.pid
@@ -47,7 +46,7 @@ def test_hooks_run_once_and_in_order_and_a_lost_connection_repeats_none(
     # When its connection is lost, and it ends after that
     cut_off(valkey, worker.process.pid)
     wait_until(lambda: "Connection to broker lost" in worker.output)
-    worker.end(signal.SIGTERM)
+    worker.terminate()
 
     # Then each hook ran once: before anybody knew of the worker, before it consumed, when it did, at its end
     diary = Path("diary").read_text().splitlines()
@@ -72,7 +71,9 @@ def test_a_hook_that_fails_aborts_the_start_with_its_reason(workers: Any, known:
     }
 
     # When workers start with them, then they end with a status that says so, and with one sentence
-    started = {name: workers.start(f"{name}@x", FLEETRING_MANAGER=f"worker_tasks:{name}") for name in reasons}
+    started = {
+        name: workers.start(f"{name}@x", FLEETRING_MANAGER=f"tests.workers.worker_tasks:{name}") for name in reasons
+    }
     for name, worker in started.items():
         assert worker.process.wait(60) == 1
         assert worker.output.count("The worker does not start: " + reasons[name]) == 1
@@ -81,13 +82,13 @@ def test_a_hook_that_fails_aborts_the_start_with_its_reason(workers: Any, known:
 
 
 def test_a_manager_that_is_none_is_named_with_what_was_meant(work: Any) -> None:
-    assert load_manager("worker_tasks:Diary") is work.Diary
-    with pytest.raises(SettingsError, match=r"manager = 'worker_tasks:Dairy' .* did you mean Diary\?"):
-        load_manager("worker_tasks:Dairy")
+    assert load_manager("tests.workers.worker_tasks:Diary") is work.Diary
+    with pytest.raises(SettingsError, match=r"manager = 'tests.workers.worker_tasks:Dairy' .* did you mean Diary\?"):
+        load_manager("tests.workers.worker_tasks:Dairy")
     with pytest.raises(SettingsError, match="no_such_module cannot be imported"):
         load_manager("no_such_module:Manager")
     with pytest.raises(SettingsError, match="no subclass nap"):
-        load_manager("worker_tasks:nap")
+        load_manager("tests.workers.worker_tasks:nap")
 
 
 def test_capabilities_are_remembered_as_a_list_and_none_withdraws_them() -> None:

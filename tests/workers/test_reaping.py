@@ -20,17 +20,12 @@ def holds(name: str) -> list[tuple[float, int, int]]:
     return [(float(at), int(pid), int(fence)) for at, pid, fence in map(str.split, lines)]
 
 
-def process_tree(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *map(int, children)]
-
-
 @pytest.fixture(scope="module")
-def pair(workers: Any, wait_until: Callable[..., Any]) -> dict[str, Any]:
+def pair(workers: Any) -> dict[str, Any]:
     """Two workers of the queue actions, dead to the broker after 3 s of silence."""
     started = {name: workers.start(name, *OF_ACTIONS, **HASTY) for name in ("left@x", "right@x")}
     for worker in started.values():
-        wait_until(lambda worker=worker: "ready." in worker.output)
+        worker.wait_until_ready()
     return started
 
 
@@ -78,14 +73,14 @@ def test_the_locks_of_a_killed_worker_are_freed_with_its_tasks(
 
     # When its worker is killed
     name = which(pair, pid)
-    pair[name].end(signal.SIGKILL)
+    pair[name].signal(signal.SIGKILL)
 
     # Then it runs in the other one as soon as the worker's lease of 3 s has ended; the lock's would last for 30 s
     wait_until(lambda: len(holds("killed")) > 1, 25)
     assert holds("killed")[1][2] > first
     task.get(timeout=60)
     pair[name] = workers.start(name, *OF_ACTIONS, **HASTY)
-    wait_until(lambda: pair[name].output.count("ready.") == 2)
+    pair[name].wait_until_ready()
 
 
 @pytest.mark.system
@@ -98,7 +93,7 @@ def test_a_worker_that_stood_still_finds_its_lock_in_other_hands(
 
     # When its worker and the task stand still
     name = which(pair, pid)
-    frozen = process_tree(pair[name].process.pid)
+    frozen = [pair[name].process.pid, *pair[name].children]
     for one in frozen:
         os.kill(one, signal.SIGSTOP)
     try:
@@ -116,11 +111,9 @@ def test_a_worker_that_stood_still_finds_its_lock_in_other_hands(
 
 
 @pytest.mark.system
-def test_nothing_is_left_of_workers_that_have_ended(
-    pair: dict[str, Any], valkey: str, wait_until: Callable[..., Any]
-) -> None:
+def test_nothing_is_left_of_workers_that_have_ended(pair: dict[str, Any], valkey: str) -> None:
     for worker in pair.values():
-        assert worker.end(signal.SIGTERM) == 0
+        assert worker.terminate() == 0
     with redis.Redis.from_url(valkey, decode_responses=True) as client:
         left = [key for key in client.keys("*") if ":workers:" in key or ":members" in key or ":held:" in key]
     assert left == []

@@ -1,4 +1,3 @@
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +28,7 @@ def test_a_worker_that_is_stopped_hands_back_what_does_not_end_in_time(
     # When they are stopped, then they end soon after their limit
     status = {}
     for worker in started.values():
-        worker.process.send_signal(signal.SIGTERM)
+        worker.ask_to_end()
     for pool, worker in started.items():
         status[pool] = worker.process.wait(40)
     assert status == {"prefork": 0, "threads": 1, "solo": 1}
@@ -42,9 +41,9 @@ def test_a_worker_that_is_stopped_hands_back_what_does_not_end_in_time(
     assert redelivered == {"prefork": 0, "threads": 1, "solo": 1}
 
     # When the heir is asked to stop a second time, then it does so at once, long before its limit of 60 s
-    heir.process.send_signal(signal.SIGTERM)
+    heir.ask_to_end()
     wait_until(lambda: "The worker is stopping now" in heir.output)
-    heir.process.send_signal(signal.SIGTERM)
+    heir.ask_to_end()
     assert heir.process.wait(30) == 0
     assert [task.state for queue in POOLS.values() for task in living(queue)] == ["ready"] * 3
 
@@ -60,5 +59,5 @@ def test_a_task_that_heeds_the_stop_is_put_off_and_its_worker_ends(
     worker = workers.start("polite@x", "-Q", "actions")
     work.nap.apply_async((300, True)).forget()
     wait_until(lambda: [task.state for task in living("actions")] == ["running"])
-    assert worker.end(signal.SIGTERM) == 0
+    assert worker.terminate() == 0
     assert [task.state for task in living("actions")] == ["delayed"]
