@@ -29,7 +29,6 @@ def workers(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLEETRING_DATABASE_URL", f"sqlite:///{folder}/fleet.db")
         patch.setenv("FLEETRING_SLOTS", "2")
-        patch.setenv("TEST_RESTART_GRACE", "0")
         patch.chdir(folder)
         settings.current.cache_clear()
         with Workers(folder, "tasks", "-I", "tests.workers.worker_tasks") as workers:

@@ -58,7 +58,7 @@ def test_a_drained_worker_takes_nothing_until_it_is_resumed_not_even_after_a_res
 ) -> None:
     # Given a worker with a task
     running = work.nap.delay(1)
-    wait_until(lambda: listed()["one@x"]["running"])
+    wait_until(lambda: [task["id"] for task in listed()["one@x"]["running"]] == [running.id])
 
     # When it is drained, then it finishes that and takes nothing new
     assert "worker one@x is drained" in run("drain", "one@x", "--wait", "30")

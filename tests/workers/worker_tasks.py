@@ -10,8 +10,7 @@ from tasks.queue_ownership import coordinator_of
 from tasks.service import Manager
 from tasks.workers import Register
 
-if "TEST_RESTART_GRACE" in os.environ:  # the suite's broker is younger than the grace after a restart
-    app.conf.broker_transport_options["restart_grace"] = float(os.environ["TEST_RESTART_GRACE"])
+app.conf.broker_transport_options["restart_grace"] = 0  # the suite's broker is younger than the grace after a restart
 
 
 @app.task
