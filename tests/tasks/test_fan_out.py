@@ -10,6 +10,7 @@ from locking import LockError, LockLost, LockMode, ResourceLocked
 from tasks import app, pool, task_manager
 from tasks.errors import InvalidArguments, InvalidMap, NodesFailed
 from tasks.fan_out import HEADER
+from tests.processes import wait_until
 
 NODES = ["node-1", "node-2", "node-3"]
 
@@ -49,7 +50,7 @@ def test_every_node_gets_a_task_that_works_under_the_lock_of_the_caller(
         assert seen.value.states == {"node-1": "hello node-1", "node-3": "hello node-3"}
         assert isinstance(seen.value.__cause__, ExceptionGroup)
     assert floor.fleet.node("node-2").last_error == "probe failed: node-2 is on fire"
-    floor.until(lambda: app.runtime.locks.list() == ())
+    wait_until(lambda: app.runtime.locks.list() == ())
 
 
 def test_a_task_in_the_only_slot_runs_its_children_itself(floor: Any, actions: Any) -> None:
@@ -70,21 +71,21 @@ def test_a_task_in_the_only_slot_runs_its_children_itself(floor: Any, actions: A
     with pytest.raises(NodesFailed) as seen:
         actions.probe_all.delay(NODES, bad="node-2").get(timeout=60)
     assert seen.value.errors == {"node-2": "RuntimeError: node-2 is on fire"}
-    floor.until(lambda: app.runtime.locks.list() == ())
+    wait_until(lambda: app.runtime.locks.list() == ())
 
 
-def test_children_of_a_killed_task_do_nothing_more(floor: Any, actions: Any) -> None:
+def test_children_of_a_killed_task_do_nothing_more(floor: Any, actions: Any, open_door: Callable[[str], int]) -> None:
     # Given children whose parent has gone: one in the middle of its work, one in the queue
     with task_manager.acquire(NODES) as task:
         floor.start_worker("-c", "1")
         under = {"headers": {HEADER: task.lock.fence}}
         begun = actions.probe.apply_async(["node-1", "hello"], {"door": "a"}, **under)
-        floor.until(lambda: floor.journal("probed"))
+        wait_until(lambda: floor.journal("probed"))
         late = actions.probe.apply_async(["node-2", "hello"], **under)
 
     # When they go on, then both find the lock gone, and write nothing
-    floor.until(lambda: app.runtime.locks.list() == ())
-    floor.open_door("a")
+    wait_until(lambda: app.runtime.locks.list() == ())
+    open_door("a")
     for child in (begun, late):
         with pytest.raises(LockLost, match="whoever lent it no longer holds"):
             child.get(timeout=60)

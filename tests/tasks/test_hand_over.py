@@ -12,10 +12,11 @@ from locking import LockMode, ResourceLocked
 from tasks import app, pool, task_manager
 from tasks.errors import InvalidArguments, InvalidHandOver
 from tasks.unclaimed import HEADER
+from tests.processes import wait_until
 
 
 def test_the_lock_follows_the_work_into_the_worker_and_is_free_when_the_work_is_done(
-    floor: Any, actions: Any, hold: Callable[..., Any]
+    floor: Any, actions: Any, open_door: Callable[[str], int], hold: Callable[..., Any]
 ) -> None:
     # Given a holder who leaves the rest to an action
     with task_manager.acquire(["node-1", "node-2"], purpose="prepare") as task:
@@ -35,22 +36,22 @@ def test_the_lock_follows_the_work_into_the_worker_and_is_free_when_the_work_is_
     assert app.runtime.locks.holders("node:node-1")[0].purpose == "work"
 
     # When it ends, then the nodes are free
-    floor.open_door("a")
+    open_door("a")
     assert result.get(timeout=60) == "done"
-    floor.until(floor.is_free)
+    wait_until(floor.is_free)
 
     # When an action fails, or is deferred, then they are, too; a second run has a lock of its own
     with task_manager.acquire("node-1") as task:
         failing = task.spawn_after(actions.fail.s("node-1"))
     with pytest.raises(RuntimeError, match="torn"):
         failing.get(timeout=60)
-    floor.until(floor.is_free)
+    wait_until(floor.is_free)
     with task_manager.acquire("node-1") as task:
         deferred = task.spawn_after(actions.defer_once.s("node-1"))
     deferred.get(timeout=60)
     first, second = [told["fence"] for told in floor.journal("began")[-2:]]
     assert first < second
-    floor.until(floor.is_free)
+    wait_until(floor.is_free)
 
     # When a shared action takes over an exclusive lock, then others may look, too
     with task_manager.acquire("node-1") as task:
@@ -60,35 +61,37 @@ def test_the_lock_follows_the_work_into_the_worker_and_is_free_when_the_work_is_
 
     # When an action hands over in turn, then the lock goes on with it
     passed = actions.pass_on.delay(fleet_uuid(floor))
-    floor.until(lambda: floor.journal("ended")[1:])
+    wait_until(lambda: floor.journal("ended")[1:])
     first, second = [told["fence"] for told in floor.journal("began")[-2:]]
     assert first == second
     assert app.AsyncResult(passed.get(timeout=60)).get(timeout=30) == "done"
-    floor.until(lambda: app.runtime.locks.list() == ())
+    wait_until(lambda: app.runtime.locks.list() == ())
 
 
 def fleet_uuid(floor: Any) -> str:
     return str(floor.fleet.node("node-1").uuid)
 
 
-def test_a_killed_worker_keeps_no_lock_that_it_took_over(floor: Any, actions: Any) -> None:
+def test_a_killed_worker_keeps_no_lock_that_it_took_over(
+    floor: Any, actions: Any, open_door: Callable[[str], int]
+) -> None:
     # Given an action that took over a lock, and whose worker is killed
     with task_manager.acquire("node-1") as task:
         result = task.spawn_after(actions.work.s("node-1", "a"))
     worker = floor.start_worker()
     first = floor.begun()
-    floor.kill(worker)
+    worker.kill()
 
     # When it is delivered again, with a handle that is used up, then it runs under a lock of its own
     floor.start_worker()
     second = floor.begun(2)
     assert second["fence"] > first["fence"]
-    floor.open_door("a")
+    open_door("a")
     assert result.get(timeout=60) == "done"
-    floor.until(lambda: app.runtime.locks.list() == ())
+    wait_until(lambda: app.runtime.locks.list() == ())
 
 
-def test_what_never_starts_leaves_the_nodes_free(floor: Any, actions: Any) -> None:
+def test_what_never_starts_leaves_the_nodes_free(floor: Any, actions: Any, open_door: Callable[[str], int]) -> None:
     # Given five actions that got the lock on a node each, and will never start: one is cancelled
     def hand_over(node: str, **options: Any) -> Any:
         with task_manager.acquire(node) as task:
@@ -102,7 +105,7 @@ def test_what_never_starts_leaves_the_nodes_free(floor: Any, actions: Any) -> No
     # ... one expires, and a worker finds out
     expired = hand_over("node-1", expires=0.1)
     worker = floor.start_worker("-c", "1")
-    floor.until(floor.is_free)
+    wait_until(floor.is_free)
     with pytest.raises(TaskRevokedError):
         expired.get(timeout=60)
 
@@ -112,19 +115,19 @@ def test_what_never_starts_leaves_the_nodes_free(floor: Any, actions: Any) -> No
     revoked = hand_over("node-1")
     app.control.revoke(revoked.id)
     time.sleep(0.2)  # a broadcast has no answer to wait for
-    floor.open_door("b")
+    open_door("b")
     blocker.get(timeout=60)
     with pytest.raises(TaskRevokedError):
         revoked.get(timeout=60)
-    floor.until(floor.is_free)
-    floor.kill(worker)
+    wait_until(floor.is_free)
+    worker.kill()
 
     # ... one is a dead letter, for no worker knows it
     stranger = floor.start_worker(actions=False)
     unknown = hand_over("node-1")
-    floor.until(lambda: pool.dead_letters("actions"))
-    floor.until(floor.is_free)
-    floor.kill(stranger)
+    wait_until(lambda: pool.dead_letters("actions"))
+    wait_until(floor.is_free)
+    stranger.kill()
     assert not floor.journal("ended")[1:]
     assert pool.dead_letters("actions")[0].id == unknown.id
 
@@ -160,7 +163,7 @@ def test_a_forged_handle_is_worth_nothing_and_a_foreign_one_is_refused_and_freed
         with pytest.raises(Exception, match=reason) as seen:
             foreign.get(timeout=60)
         assert type(seen.value).__name__ == "InvalidHandOver"
-        floor.until(lambda: app.runtime.locks.list() == ())
+        wait_until(lambda: app.runtime.locks.list() == ())
 
 
 # -- what is refused, and what fails, before anything is sent

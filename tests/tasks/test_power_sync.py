@@ -17,6 +17,7 @@ from tasks.inventory import Node
 from tasks.inventory.power_rows import KnownPower
 from tasks.power_sync.sync import Stream
 from tasks.power_sync.verdict import Sighting, changes_after
+from tests.processes import wait_until
 
 NOW = 1_000_000.0
 
@@ -207,10 +208,7 @@ def test_nodes_that_do_not_answer_go_first_and_hold_up_nobody(fleet: Any, monkey
     watcher = threading.Thread(target=sync, args=names)
     watcher.start()
     try:
-        deadline = time.monotonic() + 30
-        while any(fleet.node(f"good-{number}").power_state is None for number in range(10)):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: all(fleet.node(f"good-{number}").power_state for number in range(10)))
         assert watcher.is_alive()
     finally:
         watcher.join()

@@ -1,14 +1,10 @@
 import functools
 import itertools
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,40 +17,19 @@ from tasks import app, initial_sync, queue_ownership
 from tasks.app import SYNCHRONISE
 from tasks.inventory import Subcloud, SyncState
 from tasks.transport import NewTask, Queues
+from tests.processes import Workers, wait_until
 
 LEASE = 2.0
 QUEUES = set(initial_sync_queues(64))
-COMMAND = [
-    sys.executable,
-    "-m",
-    "celery",
-    "-A",
-    "tasks",
-    "worker",
-    "--without-gossip",
-    "--without-mingle",
-    "-l",
-    "INFO",
-]
 
 
-class Workers:
-    """Real worker processes by name."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, name: str, *arguments: str, **environment: str) -> None:
-        with (self._folder / f"{name}.log").open("wb") as log:
-            self.running[name] = subprocess.Popen(
-                [*COMMAND, "-n", name, *arguments], stdout=log, stderr=log, env={**os.environ, **environment}
-            )
+class Members(Workers):
+    """Worker processes that divide the queues among themselves."""
 
     def end(self, name: str, how: signal.Signals) -> None:
-        process = self.running.pop(name)
-        process.send_signal(how)
-        process.wait(30)
+        worker = self.running.pop(name)
+        worker.signal(how)
+        worker.process.wait(60)
 
     def consumed(self, broker: str = "") -> dict[str, set[str]]:
         """The dedicated queues for which the broker would wake each worker: the ones that an idle one consumes."""
@@ -83,9 +58,7 @@ class Workers:
 def eventually(holds: Callable[[], object], patience: float = 25.0) -> float:
     """Wait for something to become true; returns how long that took, in seconds."""
     start = time.monotonic()
-    while not holds():
-        assert time.monotonic() - start < patience, "it never happened"
-        time.sleep(0.1)
+    wait_until(holds, patience)
     return time.monotonic() - start
 
 
@@ -95,16 +68,12 @@ def group(broker: str = "") -> GroupView:
 
 
 @pytest.fixture
-def workers(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
+def workers(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Members]:
     """Worker processes with a short lease, ended with the test."""
     monkeypatch.setenv("FLEETRING_MEMBER_LEASE", str(LEASE))
     monkeypatch.setenv("FLEETRING_CONSUME", "initial-sync")
-    started = Workers(fleet.folder)
-    yield started
-    for process in started.running.values():
-        process.send_signal(signal.SIGTERM)
-    for process in started.running.values():
-        process.wait(30)
+    with Members(fleet.folder, "tasks") as started:
+        yield started
 
 
 def request(fleet: Any, count: int) -> list[str]:
@@ -121,7 +90,7 @@ def all_completed(fleet: Any, names: list[str]) -> bool:
 
 @pytest.mark.system
 def test_live_workers_of_every_pool_divide_the_queues_and_follow_joins_deaths_and_ends(
-    fleet: Any, workers: Workers
+    fleet: Any, workers: Members
 ) -> None:
     # Given a worker, which has all queues for itself
     workers.start("first@x")
@@ -149,26 +118,26 @@ def test_live_workers_of_every_pool_divide_the_queues_and_follow_joins_deaths_an
 
 
 @pytest.mark.system
-def test_a_worker_that_stood_still_gives_up_what_others_took_meanwhile(workers: Workers) -> None:
+def test_a_worker_that_stood_still_gives_up_what_others_took_meanwhile(workers: Members) -> None:
     # Given two workers, of which one stands still for longer than its lease
     workers.start("still@x")
     workers.start("lively@x")
     eventually(workers.each_queue_has_one_consumer)
     still = workers.running.pop("still@x")
-    still.send_signal(signal.SIGSTOP)
+    still.signal(signal.SIGSTOP)
 
     # Then the other takes its share
     eventually(workers.each_queue_has_one_consumer)
 
     # When it goes on, then it gives up what it had, and gets a share again when it has lived for a while
     workers.running["still@x"] = still
-    still.send_signal(signal.SIGCONT)
+    still.signal(signal.SIGCONT)
     eventually(workers.each_queue_has_one_consumer)
 
 
 @pytest.mark.system
 def test_a_solo_worker_keeps_its_place_while_a_task_blocks_it_for_longer_than_its_lease(
-    fleet: Any, workers: Workers
+    fleet: Any, workers: Members
 ) -> None:
     # Given a worker whose main loop stops while a task runs
     workers.start("solo@x", "--pool", "solo")
@@ -185,7 +154,7 @@ def test_a_solo_worker_keeps_its_place_while_a_task_blocks_it_for_longer_than_it
 
 
 @pytest.mark.system
-def test_fewer_queues_lose_nothing_that_waits_in_those_that_are_no_more(fleet: Any, workers: Workers) -> None:
+def test_fewer_queues_lose_nothing_that_waits_in_those_that_are_no_more(fleet: Any, workers: Members) -> None:
     # Given syncs that wait in several of 64 queues
     names = request(fleet, 12)
 
@@ -241,7 +210,7 @@ def test_a_worker_helps_where_tasks_are_overdue_but_not_while_its_own_are(
 
 
 @pytest.mark.system
-def test_a_worker_with_nothing_to_do_shares_the_work_in_the_queues_of_a_busy_one(fleet: Any, workers: Workers) -> None:
+def test_a_worker_with_nothing_to_do_shares_the_work_in_the_queues_of_a_busy_one(fleet: Any, workers: Members) -> None:
     # Given two workers, each with two slots, and syncs in the queues of only one of them
     for name in ("busy@x", "idle@x"):
         workers.start(name, "--pool", "threads")
@@ -273,14 +242,14 @@ def workers_at_work(names: list[str]) -> set[str]:
 
 
 @pytest.mark.system
-def test_a_worker_that_is_told_its_queues_consumes_them_and_is_no_member(workers: Workers) -> None:
+def test_a_worker_that_is_told_its_queues_consumes_them_and_is_no_member(workers: Members) -> None:
     workers.start("told@x", "-Q", "initial-sync.007,periodic")
     eventually(lambda: workers.consumed() == {"told@x": {"initial-sync.007"}})
     assert group().everyone == ()
 
 
 @pytest.mark.system
-def test_after_the_broker_was_away_each_queue_has_one_consumer_again(fleet: Any, workers: Workers) -> None:
+def test_after_the_broker_was_away_each_queue_has_one_consumer_again(fleet: Any, workers: Members) -> None:
     # Given two workers on a broker of their own
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

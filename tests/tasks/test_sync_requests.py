@@ -10,6 +10,7 @@ from sqlalchemy import event, insert, select, update
 from tasks import app, initial_sync, settings
 from tasks.inventory import Subcloud, SyncFailure, SyncState, UnknownSubcloud, sync_rows
 from tasks.priority import Priority
+from tests.processes import wait_until
 
 
 def sync(name: str) -> Any:
@@ -253,16 +254,8 @@ def test_a_worker_that_is_to_sweep_when_it_starts_requests_what_is_unfinished_an
     monkeypatch.setenv("FLEETRING_SYNC_RESTART", "sweep")
     monkeypatch.setenv("FLEETRING_CONSUME", "initial-sync")
     with fleet.worker("--pool", "threads"):
-        wait_for(lambda: set(states().values()) == {SyncState.REQUESTED})
+        wait_until(lambda: set(states().values()) == {SyncState.REQUESTED})
 
         # And with the next dispatch they are done
         initial_sync.dispatch()
-        wait_for(lambda: set(states().values()) == {SyncState.COMPLETED})
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until it holds."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
+        wait_until(lambda: set(states().values()) == {SyncState.COMPLETED})
