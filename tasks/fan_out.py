@@ -10,6 +10,7 @@ parent takes back and runs itself, last first, what no other slot has taken yet.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -160,28 +161,34 @@ class FanOut:
         (self._errors if isinstance(outcome, Exception) else self._states)[name] = outcome
 
     def _wait(self, calls: Mapping[str, Signature], open_: dict[str, AsyncResult[Any]], timeout: float | None) -> None:
-        deadline = None if timeout is None else monotonic() + timeout
-        for name in list(open_):
-            while name in open_:
-                left = LOOK if deadline is None else max(0.01, min(LOOK, deadline - monotonic()))
-                try:
-                    outcome = open_[name].get(timeout=left, propagate=False, disable_sync_subtasks=False)
-                except NotYet as late:
-                    self._lock.ensure()
-                    if self._heed_waiters():
-                        raise_to(app.queues, [str(result.id) for result in open_.values()], self._priority)
-                    if deadline is not None and monotonic() >= deadline:
-                        self._errors |= dict.fromkeys(open_, TimeoutError(f"not done after {timeout:g} s, {late}"))
-                        return
-                    if self._parent is not None:
-                        if self._is_cancelled(self._parent):
-                            self._cancel(open_)
-                        self._help(name, calls[name], open_)  # its worker may have died, and left it to all
-                else:
-                    del open_[name]
-                    self._note(name, outcome)
+        deadline = inf if timeout is None else monotonic() + timeout
+        while open_:
+            name, result = next(iter(open_.items()))
+            left = max(0.01, min(LOOK, deadline - monotonic()))
+            try:
+                outcome = result.get(timeout=left, propagate=False, disable_sync_subtasks=False)
+            except NotYet as late:
+                self._look(open_)
+                if monotonic() >= deadline:
+                    self._errors |= dict.fromkeys(open_, TimeoutError(f"not done after {timeout:g} s, {late}"))
+                    return
+                self._take_back(name, calls[name], open_)
+            else:
+                del open_[name]
+                self._note(name, outcome)
 
-    @staticmethod
-    def _is_cancelled(parent: FleetTask) -> bool:
+    def _look(self, open_: Mapping[str, AsyncResult[Any]]) -> None:
+        """See whether the lock is still held, and whether somebody more urgent waits for it meanwhile."""
+        self._lock.ensure()
+        if self._heed_waiters():
+            raise_to(app.queues, [str(result.id) for result in open_.values()], self._priority)
+
+    def _take_back(self, name: str, call: Signature, open_: dict[str, AsyncResult[Any]]) -> None:
+        """Run a child here whose worker died and left it to all; end all of them where the parent was cancelled."""
+        if self._parent is None:
+            return
         with app.queues() as queues:
-            return queues.is_cancelled(str(parent.request.id))
+            cancelled = queues.is_cancelled(str(self._parent.request.id))
+        if cancelled:
+            self._cancel(open_)
+        self._help(name, call, open_)
