@@ -6,7 +6,6 @@ import json
 import os
 import random
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from signal import SIGKILL, SIGTERM, Signals, pidfd_send_signal
 from typing import Any, Self
 
 import pytest
@@ -61,12 +61,12 @@ class ForkedProcess:
             self._status = order(ended=self.pid)
         return self._status
 
-    def send_signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._watched, number)
+            pidfd_send_signal(self._watched, number)
 
     def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
+        self.send_signal(SIGKILL)
 
 
 @cache
@@ -125,23 +125,23 @@ class WorkerProcess:
     def wait_until_ready(self) -> None:
         wait_until(lambda: "ready." in self.output or self.process.poll() is not None)
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         self.process.send_signal(number)
 
     def kill(self) -> None:
         """End the worker and its children without a chance to do anything."""
         if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            os.killpg(self.process.pid, SIGKILL)
         self.process.wait()
 
     def ask_to_end(self) -> None:
         """Ask the worker to end, as an operator would, its tasks first."""
-        self.signal(signal.SIGTERM)
+        self.signal(SIGTERM)
 
-    def terminate(self, timeout: float = 60.0) -> int:
-        """End the worker as an operator would, tasks first; returns its exit status."""
-        self.ask_to_end()
-        return self.process.wait(timeout)
+    def terminate(self, how: Signals = SIGTERM) -> int:
+        """End the worker as an operator would, tasks first, unless `how` is another one; returns its exit status."""
+        self.signal(how)
+        return self.process.wait(60)
 
 
 class Workers:

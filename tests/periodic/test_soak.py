@@ -1,24 +1,17 @@
-import socket
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.periodic.soak import Soak
+from tests.processes import free_port
 
 pytestmark = pytest.mark.system
 
 
-@pytest.fixture
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def test_a_clock_that_steps_by_an_hour_on_one_host_changes_nothing(tmp_path: Path, port: int) -> None:
+def test_a_clock_that_steps_by_an_hour_on_one_host_changes_nothing(tmp_path: Path) -> None:
     # Given three beats and a worker
-    with Soak(tmp_path, port) as soak:
+    with Soak(tmp_path, free_port()) as soak:
         soak.settle()
 
         # When the clock of the host that has the leader and the worker steps forth and back
@@ -37,9 +30,9 @@ def test_a_clock_that_steps_by_an_hour_on_one_host_changes_nothing(tmp_path: Pat
     assert found.mean_spacing == pytest.approx(1, rel=0.02)
 
 
-def test_no_death_of_a_leader_and_no_outage_stops_or_doubles_a_tick(tmp_path: Path, port: int) -> None:
+def test_no_death_of_a_leader_and_no_outage_stops_or_doubles_a_tick(tmp_path: Path) -> None:
     # Given three beats and a worker, with a task every second and one that raises SystemExit
-    with Soak(tmp_path, port) as soak:
+    with Soak(tmp_path, free_port()) as soak:
         soak.settle()
         time.sleep(3)
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,18 +10,18 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import REPOSITORY
 
 
 class Command:
     """A command of the ``fleetring`` family that runs in a folder of its own."""
 
-    def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
+    def __init__(self, folder: Path, *arguments: object, **settings: str) -> None:
         self.folder = folder
         self.output = folder / "output.txt"
         with self.output.open("wb") as output:
             self.popen = subprocess.Popen(
-                [str(Path(sys.executable).with_name("fleetring")), *arguments],
+                [str(Path(sys.executable).with_name("fleetring")), *map(str, arguments)],
                 cwd=folder,
                 env={**environment(), **settings},
                 stdin=subprocess.DEVNULL,
@@ -55,11 +54,4 @@ class Command:
 def environment() -> dict[str, str]:
     """An environment without settings of Fleetring; the folder alone says where things are."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("FLEETRING_")}
-    return {**own, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
-
-
-def free_port() -> str:
-    """A loopback port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+    return {**own, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "120"}

@@ -11,7 +11,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
     """Starts commands, and ends those that a failed test leaves."""
     started: list[Command] = []
 
-    def run(*arguments: str, **settings: str) -> Command:
+    def run(*arguments: object, **settings: str) -> Command:
         started.append(Command(tmp_path, *arguments, **settings))
         return started[-1]
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from tests.system.commands import Command, free_port
+from tests.processes import free_port
+from tests.system.commands import Command
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 

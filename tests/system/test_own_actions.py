@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.commands import ROOT, environment
+from tests.processes import REPOSITORY
+from tests.system.commands import environment
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
@@ -15,10 +16,10 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 def test_the_test_file_of_the_documentation_passes_as_it_stands(tmp_path: Path) -> None:
     # Given the action of the README and the test file of the documentation
     [(name, source)] = re.findall(
-        r"in a file `(\w+\.py)`:\n\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+        r"in a file `(\w+\.py)`:\n\n```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL
     )
     [(test_name, test)] = re.findall(
-        r"`(test_\w+\.py)`:\n\n```python\n(.*?)```", (ROOT / "docs/own-actions.md").read_text(), re.DOTALL
+        r"`(test_\w+\.py)`:\n\n```python\n(.*?)```", (REPOSITORY / "docs/own-actions.md").read_text(), re.DOTALL
     )
     (tmp_path / name).write_text(source)
     (tmp_path / test_name).write_text(test)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.commands import ROOT, Command, environment, free_port
+from tests.processes import REPOSITORY, free_port
+from tests.system.commands import Command, environment
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
@@ -20,7 +21,7 @@ def test_an_action_in_a_file_of_ten_lines_runs_in_the_fleet_that_up_starts(
     start: Callable[..., Command], tmp_path: Path
 ) -> None:
     # Given the README's file, and its three commands
-    text = (ROOT / "README.md").read_text()
+    text = (REPOSITORY / "README.md").read_text()
     [(name, source)] = re.findall(r"in a file `(\w+\.py)`:\n\n```python\n(.*?)```", text, re.DOTALL)
     [console] = re.findall(r"```console\n(export FLEETRING_IMPORTS.*?)```", text, re.DOTALL)
     export, up, call = console.splitlines()

@@ -7,7 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.system.commands import ROOT, Command, environment, free_port
+from tests.processes import REPOSITORY, free_port
+from tests.system.commands import Command, environment
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
@@ -46,7 +47,7 @@ def test_every_command_in_the_folder_finds_the_fleet_that_runs_there(start: Call
 
     # When the README's example enqueues from application code
     [example] = re.findall(
-        r"```python\n(from tasks import Priority\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+        r"```python\n(from tasks import Priority\n.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL
     )
     (fleet.folder / "example.py").write_text(example)
     printed = in_folder(fleet.folder, "example.py")

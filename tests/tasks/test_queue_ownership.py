@@ -1,7 +1,6 @@
 import functools
 import itertools
 import signal
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from tasks import app, initial_sync, queue_ownership
 from tasks.app import SYNCHRONISE
 from tasks.inventory import Subcloud, SyncState
 from tasks.transport import NewTask, Queues
-from tests.processes import Workers, wait_until
+from tests.processes import Workers, free_port, wait_until
 
 LEASE = 2.0
 QUEUES = set(initial_sync_queues(64))
@@ -27,9 +26,7 @@ class Members(Workers):
     """Worker processes that divide the queues among themselves."""
 
     def end(self, name: str, how: signal.Signals) -> None:
-        worker = self.running.pop(name)
-        worker.signal(how)
-        worker.process.wait(60)
+        self.running.pop(name).terminate(how)
 
     def consumed(self, broker: str = "") -> dict[str, set[str]]:
         """The dedicated queues for which the broker would wake each worker: the ones that an idle one consumes."""
@@ -251,9 +248,7 @@ def test_a_worker_that_is_told_its_queues_consumes_them_and_is_no_member(workers
 @pytest.mark.system
 def test_after_the_broker_was_away_each_queue_has_one_consumer_again(fleet: Any, workers: Members) -> None:
     # Given two workers on a broker of their own
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     with ValkeyServer(port=port, data_dir=fleet.folder / "before"):
         for name in ("a@x", "b@x"):

