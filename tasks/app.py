@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from celery import Celery
@@ -23,6 +24,7 @@ from tasks.reaping import ReapLocks
 from tasks.reconciler import ReconcileParked
 from tasks.results import KeepResults
 from tasks.runtime import Runtime
+from tasks.sending import Moulds
 from tasks.service import ConsumeConfiguredQueues, InitHost
 from tasks.settings import ACTIONS_QUEUE, SINGLE_QUEUES, Settings
 from tasks.stopping import StopSignals
@@ -99,6 +101,11 @@ class FleetringApp(Celery):
         if listener is not None:
             listener.stop()
             listener.subscribed_to.clear()
+
+    @cached_property
+    def moulds(self) -> Moulds:
+        """From which most tasks of this application are cast when they are sent."""
+        return Moulds(self)
 
     @contextmanager
     def queues(self) -> Iterator[Queues]:

@@ -19,6 +19,7 @@ from tasks.admission import SILENCE, naming_the_broker
 from tasks.app import app
 from tasks.errors import InvalidArguments
 from tasks.priority import Priority, validated
+from tasks.sending import Call
 from tasks.transport import ParkableRequest, Parked
 
 logger = get_task_logger(__name__)
@@ -76,9 +77,14 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
             QueueFull: the queue takes no new work.
             BrokerUnreachable: the broker does not answer.
         """
-        sent_args, sent_kwargs, sent_options = self.prepare(args or (), kwargs or {}, options)
+        call = self.as_call(args or (), kwargs or {}, options)
         with naming_the_broker():
-            return super().apply_async(sent_args, sent_kwargs, **sent_options)
+            sent = app.moulds.send(call)
+            return call.write(call.args, call.kwargs, **call.options) if sent is None else sent
+
+    def as_call(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Call:
+        """Return a call of this task, complete and checked as `prepare` does."""
+        return Call(self, super().apply_async, *self.prepare(args, kwargs, options))
 
     def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Arguments:
         """Check a call and complete it; whatever sends the task, ``apply_async`` or the work pool, sends the answer.

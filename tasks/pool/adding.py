@@ -2,23 +2,21 @@
 
 from collections.abc import Hashable, Iterable, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
-from celery import Task, signals
 from celery.canvas import Signature
 from celery.result import AsyncResult
-from celery.utils import uuid
 
 from tasks.admission import admitted, naming_the_broker
 from tasks.app import app
-from tasks.base import Arguments, FleetTask
+from tasks.base import FleetTask
 from tasks.errors import InvalidArguments, MismatchedBatch
-from tasks.pool.mould import Mould
 from tasks.priority import validated
+from tasks.sending import TIMED, USUAL, Call, Frame, Mould
 from tasks.transport import Outbox
 
-#: What may stand among a signature's options when its message is cast from another's.
-PLAIN = (str, int, float, bool, type(None))
+#: What may stand among the options of a signature whose message is cast from a mould.
+MOULDED = USUAL | TIMED
 
 #: Quicker than a signature's own properties.
 _parts = itemgetter("task", "args", "kwargs", "options")
@@ -97,20 +95,14 @@ def _send(signatures: list[Signature], priorities: list[Any], ids: list[str | No
 
 
 class Batch:
-    """Fills an outbox: Celery writes the first message of each kind, and a mould writes the others."""
+    """Fills an outbox: with casts from moulds, and with what Celery has to write."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._moulds: dict[Hashable, Mould] = {}
-        self._usual_tasks: dict[str, Any] = {}
-        self._route_of = app.amqp.router.lookup_route
-        # whoever listens may change each message
-        self._moulds_allowed = not (
-            app.conf.task_always_eager
-            or signals.before_task_publish.receivers
-            or signals.after_task_publish.receivers
-            or signals.task_sent.receivers
-        )
+        self._moulds: dict[Hashable, Mould | None] = {}
+        self._usual_tasks: dict[str, FleetTask | None] = {}
+        self._frame = Frame.of(app)
+        self._moulds_allowed = app.moulds.are_allowed()
 
     def add(self, signature: Signature, priority: int, task_id: str | None) -> AsyncResult[Any]:
         """Put one task into the outbox."""
@@ -123,56 +115,28 @@ class Batch:
             raise InvalidArguments(f"a task's id is a text that isn't empty, got {task_id!r}")
         name, args, kwargs, options = _parts(signature)
         priority = validated(name, priority)
-        task = self._usual_task(name) if self._moulds_allowed and _are_plain(options) else None
-        if task is None:
-            return self._written_by_celery(signature, priority, task_id)
-        call = task.prepare(args, kwargs, {**options, "priority": priority})
-        return self._moulded(task, signature, call, task_id or options.get("task_id"))
-
-    def _usual_task(self, name: str) -> Any:
-        """Return a task that leaves sending to Fleetring; None for one that has ways of its own."""
-        if name not in self._usual_tasks:
-            task = app.tasks.get(name)
-            self._usual_tasks[name] = task if isinstance(task, FleetTask) and _sends_as_usual(task) else None
-        return self._usual_tasks[name]
-
-    def _written_by_celery(self, signature: Signature, priority: int, task_id: str | None) -> AsyncResult[Any]:
+        task = self._usual_task(name) if self._moulds_allowed and options.keys() <= MOULDED else None
+        if task is not None:
+            own = {"priority": priority} if task_id is None else {"priority": priority, "task_id": task_id}
+            added = self._moulded(task.as_call(args, kwargs, {**options, **own}))
+            if added is not None:
+                return added
         # Signature leaves out an id of None
         return signature.apply_async(producer=self._outbox, priority=priority, add_to_parent=False, task_id=task_id)
 
-    def _moulded(self, task: Any, signature: Signature, call: Arguments, task_id: str | None) -> AsyncResult[Any]:
-        args, kwargs, options = call
-        route = self._route_of(task.name, args, kwargs, options, task) or {}
-        options.pop("task_id", None)
-        kind = (task.name, *sorted(options.items()), *sorted(route.items()))
-        mould = self._moulds.get(kind)
+    def _usual_task(self, name: str) -> FleetTask | None:
+        """Return a task that leaves sending to Fleetring; None for one that has ways of its own."""
+        if name not in self._usual_tasks:
+            task = app.tasks.get(name)
+            usual = isinstance(task, FleetTask) and type(task).apply_async is FleetTask.apply_async
+            self._usual_tasks[name] = cast("FleetTask", task) if usual else None
+        return self._usual_tasks[name]
+
+    def _moulded(self, call: Call) -> AsyncResult[Any] | None:
+        kind = app.moulds.kind_of(call)
+        mould = None if kind is None else app.moulds.mould(call, kind, self._outbox.connection, self._moulds)
         if mould is None:
-            written = self._written_by_celery(signature, options["priority"], task_id)
-            self._moulds[kind] = Mould(self._outbox.tasks[-1], self._outbox.events[-1] if self._outbox.events else None)
-            return written
-        if task.typing:
-            task.__header__(*args, **kwargs)
-        result: AsyncResult[Any] = task.AsyncResult(task_id or uuid())
-        cast, event = mould.cast(result.id, args, kwargs)
-        self._outbox.tasks.append(cast)
-        if event is not None:
-            self._outbox.events.append(event)
+            return None
+        result, written = app.moulds.cast(call, mould, self._frame)
+        self._outbox.take(*written, mould.announcement)
         return result
-
-
-def _are_plain(options: dict[str, Any]) -> bool:
-    """Callbacks, headers and the like are Celery's to write."""
-    return not options or (
-        all(isinstance(value, PLAIN) for value in options.values())
-        and options.keys().isdisjoint({"argsrepr", "kwargsrepr", "serializer", "compression"})
-    )
-
-
-def _sends_as_usual(task: Any) -> bool:
-    kind = type(task)
-    return (
-        kind.apply_async is FleetTask.apply_async
-        and kind.shadow_name is Task.shadow_name
-        and task.serializer in {None, "json"}
-        and task._dump_pydantic_arguments is None  # noqa: SLF001 - Celery has no other sign of it
-    )

@@ -16,13 +16,17 @@ from tasks.transport.look import HeldBy, HeldTask, Look
 from tasks.transport.obituary import buried
 from tasks.transport.outbox import Outbox
 from tasks.transport.parking import ParkableRequest, Parked
-from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats, State
+from tasks.transport.records import Announcement, DeadLetter, ListedTask, NewTask, QueueStats, State
 from tasks.transport.sentinel import SentinelTransport
+from tasks.transport.shown import LONGEST as LONGEST_SHOWN
+from tasks.transport.shown import quick_repr
 from tasks.transport.transport import Transport
 from tasks.transport.worker import QueueStep, install
 
 __all__ = [
     "AMQP",
+    "LONGEST_SHOWN",
+    "Announcement",
     "Connection",
     "DeadLetter",
     "DeadLettered",
@@ -50,4 +54,5 @@ __all__ = [
     "buried",
     "install",
     "kept_for_urgent",
+    "quick_repr",
 ]

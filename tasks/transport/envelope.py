@@ -15,7 +15,7 @@ LONG_AGO = "1970-01-01T00:00:00+00:00"
 
 Message = dict[str, Any]
 
-_encode = JSONEncoder().encode  # kombu's ``dumps`` makes an encoder for each call
+encode = JSONEncoder().encode  # kombu's ``dumps`` makes an encoder for each call
 
 
 def exact_priority(priority: Any) -> int:
@@ -52,7 +52,7 @@ def envelope(queue: str, message: Message) -> tuple[str, str, int, int, int | st
         priority_of(message),
         max(delay or 0, 0),
         "" if lifetime is None else lifetime,
-        _encode(message),
+        encode(message),
     )
 
 

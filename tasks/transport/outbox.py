@@ -9,7 +9,7 @@ from tasks.transport.admin import Queues
 from tasks.transport.envelope import MICROSECONDS, envelope
 from tasks.transport.errors import refusal
 from tasks.transport.producer import Producer
-from tasks.transport.records import NewTask
+from tasks.transport.records import Announcement, NewTask
 from tasks.transport.scripts import ROOT, load, script
 
 EVENTS_AT_ONCE = 500
@@ -18,6 +18,12 @@ EVENTS_AT_ONCE = 500
 
 class Outbox(Producer):
     """Collects the messages that Celery writes, tasks and their ``task-sent`` events, until it is sent.
+
+    Attributes:
+        tasks: the tasks that it has collected.
+        events: what monitors are to be told of them, each in JSON.
+        entities: what the last task needs to be declared.
+        announcement: how its event would have travelled.
 
     Args:
         app: the application whose tasks are sent.
@@ -28,8 +34,9 @@ class Outbox(Producer):
         super().__init__(connection, auto_declare=False)
         self.tasks: list[NewTask] = []
         self.events: list[str] = []
+        self.entities: tuple[Any, ...] = ()
+        self.announcement: Announcement | None = None
         self._event_exchange = app.conf.event_exchange
-        self._of_events: dict[str, Any] = {}
 
     def _publish(self, body: Any, *prepared: Any) -> None:
         """Keep a message that kombu has prepared, and would send now."""
@@ -40,11 +47,19 @@ class Outbox(Producer):
         message = channel.prepare_message(body, priority, content_type, encoding, headers, properties)
         if exchange == self._event_exchange:
             self.events.append(body)
-            self._of_events = message
+            self.announcement = Announcement(exchange, routing_key, message)
             return
+        self.entities = tuple(declare)
         channel._inplace_augment_message(message, exchange, routing_key)  # noqa: SLF001 - as basic_publish
         for queue in channel._lookup(exchange, routing_key) if exchange else [routing_key]:  # noqa: SLF001 - as above
             self.tasks.append(_new_task(queue, message))
+
+    def take(self, task: NewTask, event: str | None, announcement: Announcement | None) -> None:
+        """Keep a task that is written already, and its event, if there is one."""
+        self.tasks.append(task)
+        if event is not None:
+            self.events.append(event)
+            self.announcement = announcement
 
     def send(self, unique: bool = True) -> None:
         """Send the tasks, all or none, then tell monitors.
@@ -62,9 +77,15 @@ class Outbox(Producer):
             Queues(self.connection).add(self.tasks)
         else:
             self._publish_all()
+        self._announce()
+
+    def _announce(self) -> None:
+        if self.announcement is None:
+            return
+        exchange, _, message = self.announcement
         for first in range(0, len(self.events), EVENTS_AT_ONCE):
             batch = ",".join(self.events[first : first + EVENTS_AT_ONCE])
-            self.channel.basic_publish({**self._of_events, "body": f"[{batch}]"}, self._event_exchange, "task.multi")
+            self.channel.basic_publish({**message, "body": f"[{batch}]"}, exchange, "task.multi")
 
     def _publish_all(self) -> None:
         with self.channel.conn_or_acquire() as client:

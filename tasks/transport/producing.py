@@ -9,9 +9,10 @@ from typing import Any
 from kombu.utils.uuid import uuid
 from redis.exceptions import ResponseError
 
-from tasks.transport.envelope import Message, envelope, priority_of
+from tasks.transport.envelope import Message, encode, envelope, priority_of
 from tasks.transport.errors import refusal
 from tasks.transport.kombu_parts import BaseChannel
+from tasks.transport.records import Announcement, NewTask
 from tasks.transport.scripts import ROOT, call, load, script
 
 logger = logging.getLogger(__name__)
@@ -89,11 +90,31 @@ class ProducingChannel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         to_named_exchange = bool(message["properties"]["delivery_info"].get("exchange"))
         create = "0" if to_named_exchange else "1"
         arguments = (create, *envelope(queue, message), self.max_queued, self.max_parked)
-        if batch is not None:
+        if batch is None:
+            self._store(*arguments)
+        else:
             batch.add("evalsha", script("publish").sha, 1, ROOT, *arguments)
-            return
+
+    def put(self, task: NewTask, told: Announcement | None = None) -> None:
+        """Publish a task that is written already, and tell monitors of it in the same step.
+
+        Raises:
+            QueueClosed: the queue is being quiesced.
+            QueueFull: the queue takes no new work.
+        """
+        queue, *rest = task.kind
+        event = () if told is None else self._broadcast(told)
+        self._store("1", queue, task.id, *rest, task.payload, self.max_queued, self.max_parked, *event)
+
+    def _broadcast(self, told: Announcement) -> tuple[str, ...]:
+        exchange, routing_key, message = told
+        self._inplace_augment_message(message, exchange, routing_key)
+        topics = self._get_publish_topics(exchange, routing_key)
+        return encode(message), *(f"{self.global_keyprefix}{topic}" for topic in topics)
+
+    def _store(self, create: str, queue: str, *arguments: Any) -> None:
         try:
-            stored = self.call("publish", *arguments)
+            stored = self.call("publish", create, queue, *arguments)
         except ResponseError as error:
             raise refusal(error) from None
         if not stored:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Self
 
 from tasks.transport.consumer import worker_of
-from tasks.transport.envelope import MICROSECONDS, exact_priority
+from tasks.transport.envelope import MICROSECONDS, Message, exact_priority
 from tasks.transport.errors import no_such
 
 State = Literal["ready", "running", "delayed", "parked"]
@@ -147,6 +147,14 @@ class NewTask(NamedTuple):
         """
         lifetime = "" if self.lifetime is None else round(self.lifetime * MICROSECONDS)
         return self.queue, exact_priority(self.priority), round(self.delay * MICROSECONDS), lifetime
+
+
+class Announcement(NamedTuple):
+    """An event for monitors, as a kombu message, and where it goes."""
+
+    exchange: str
+    routing_key: str
+    message: Message
 
 
 def found(task_id: str, state: bytes | None) -> State:

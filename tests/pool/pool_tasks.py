@@ -38,6 +38,11 @@ def anything(*args: Any, **kwargs: Any) -> None:
     tell("ran")
 
 
+@app.task(name="pool.mortal", expires=60)
+def mortal() -> None:
+    tell("ran")
+
+
 @app.task(name="pool.hold")
 def hold(door: str) -> None:
     tell("began", door=door)

@@ -9,6 +9,7 @@ from typing import Any
 
 import kombu
 import pytest
+from celery.app import amqp as celery_amqp
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.consumer.tasks import Tasks
@@ -108,12 +109,14 @@ OVERRIDDEN: dict[type, tuple[type, dict[str, list[str]]]] = {
 RELIED_UPON: dict[Any, list[str]] = {
     kombu_redis.Channel: [
         "_receive", "_delete", "_close_clients", "_q_for_pri",
-        "_flush_brpop_reauth", "_get_queue_expire", "active_queues",
+        "_flush_brpop_reauth", "_get_queue_expire", "_get_publish_topics", "active_queues",
     ],
     kombu_redis.MultiChannelPoller: ["_register", "_register_LISTEN", "_client_registered", "close", "discard"],
     virtual.QoS: ["_flush", "can_consume", "can_consume_max_estimate"],
     virtual.Transport: ["_deliver", "close_connection", "create_channel"],
     ConnectionPool: ["new"],
+    KombuConnection: ["ensure", "_reraise_as_library_errors"],
+    celery_amqp: ["_callback_publish_retry"],
     ProducerPool: ["Producer", "create_producer"],
     PooledConnection: ["_info"],
     Consumer: ["on_decode_error", "on_connection_error_after_connected"],

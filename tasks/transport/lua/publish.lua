@@ -5,12 +5,17 @@
 -- ARGV[2]  queue       ARGV[3]  id         ARGV[4]  priority
 -- ARGV[5]  delay       ARGV[6]  lifetime ('' = none; both in microseconds)    ARGV[7]  payload
 -- ARGV[8]  how many tasks, ARGV[9] how many parked ones a queue without bounds of its own may hold; 0: any number
+-- ARGV[10] what monitors are told of it, ARGV[11+] the topics in which; nothing without them
 -- Returns  1, 0 when the message was dropped, or the error QUIESCING <mode> <microseconds> <queue>, or
 --          FULL <max_queued or max_parked> <held> <bound> <queue>
 -- Cost     O(log N)
 local create, queue, id, priority = ARGV[1] == '1', ARGV[2], ARGV[3], tonumber(ARGV[4])
 local delay, lifetime, payload = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local now = clock()
+
+local function tell()
+  for i = 11, #ARGV do redis.call('PUBLISH', ARGV[i], ARGV[10]) end
+end
 
 local function new_here()
   local most, most_parked = tonumber(ARGV[8] or '0'), tonumber(ARGV[9] or '0')
@@ -26,6 +31,7 @@ if new_here() then
     redis.call('SADD', root .. 'queues', queue)
     redis.call('ZADD', key(queue, 'ready'), digits(priority), task.arrival .. id)
     wake(queue, 1)
+    tell()
     return 1
   end
 end
@@ -77,4 +83,5 @@ publish()
 if vanishes_after then
   for _, name in ipairs(queue_keys(queue)) do redis.call('PEXPIRE', name, vanishes_after) end
 end
+tell()
 return 1
