@@ -1,6 +1,8 @@
 """Adding tasks: one, or many at once, all or none."""
 
-from collections.abc import Hashable, Iterable, Sequence
+import gc
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, cast
 
@@ -82,7 +84,7 @@ def _one_each(what: str, values: Any, count: int) -> list[Any]:
 
 
 def _send(signatures: list[Signature], priorities: list[Any], ids: list[str | None]) -> list[AsyncResult[Any]]:
-    with app.connection_or_acquire() as connection:
+    with app.connection_or_acquire() as connection, _no_garbage():
         outbox = Outbox(app, connection)
         batch = Batch(outbox)
         results = [batch.add(*each) for each in zip(signatures, priorities, ids, strict=True)]
@@ -92,6 +94,18 @@ def _send(signatures: list[Signature], priorities: list[Any], ids: list[str | No
         for result in results:
             parent.add_trail(result)
     return results
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Look for no garbage meanwhile: a batch makes none before it is sent, and the search takes a fifth of its time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class Batch:
@@ -106,7 +120,7 @@ class Batch:
 
     def add(self, signature: Signature, priority: int, task_id: str | None) -> AsyncResult[Any]:
         """Put one task into the outbox."""
-        if not isinstance(signature, Signature) or signature.subtask_type:
+        if not isinstance(signature, Signature) or signature.get("subtask_type"):
             raise InvalidArguments(
                 f"the pool takes signatures of single tasks such as reboot.s('node-7'), got {signature!r}; "
                 "send a chain, group or chord with its apply_async()"
