@@ -69,10 +69,10 @@ def probe(task: ActionTask, word: str, bad: str = "", door: str = "") -> str:
 
 
 @node_action(name="handed.probe_all")
-def probe_all(task: ActionTask, bad: str = "") -> dict[str, str]:
+def probe_all(task: ActionTask, bad: str = "", door: str = "") -> dict[str, str]:
     """Run the probe on every node of this task."""
     tell("began", task)
-    states = task.map(probe, "hello", bad=bad)
+    states = task.map(probe, "hello", bad=bad, door=door)
     assert [node.boot_device for node in task.nodes] == ["pxe"] * len(task.nodes)
     return states
 

@@ -74,6 +74,29 @@ def test_a_task_in_the_only_slot_runs_its_children_itself(floor: Any, actions: A
     wait_until(lambda: app.runtime.locks.list() == ())
 
 
+def test_a_task_runs_itself_what_a_killed_worker_has_left_where_no_other_slot_is(
+    floor: Any, actions: Any, open_door: Callable[[str], int]
+) -> None:
+    # Given a task in the only slot of one worker, one of its two children there, the other one in another worker
+    floor.start_worker("-c", "1")
+    result = actions.probe_all.delay(["node-1", "node-2"], door="a")
+    wait_until(lambda: floor.journal("probed"))
+    other = floor.start_worker("-c", "1")
+    wait_until(lambda: floor.journal("probed")[1:])
+
+    # When the other worker is killed, and the task has nothing left but to wait
+    other.kill()
+    open_door("a")
+
+    # Then it runs that child, too
+    wait_until(lambda: floor.journal("probed")[2:])
+    open_door("a")
+    assert result.get(timeout=60) == {"node-1": "hello node-1", "node-2": "hello node-2"}
+    first, elsewhere, again = floor.journal("probed")
+    assert first["pid"] == again["pid"] == floor.begun()["pid"]
+    assert elsewhere["nodes"] == again["nodes"] == ["node-1"]
+
+
 def test_children_of_a_killed_task_do_nothing_more(floor: Any, actions: Any, open_door: Callable[[str], int]) -> None:
     # Given children whose parent has gone: one in the middle of its work, one in the queue
     with task_manager.acquire(NODES) as task:

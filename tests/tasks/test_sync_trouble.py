@@ -22,6 +22,7 @@ from tasks.initial_sync.failures import StepOverdue
 from tasks.initial_sync.step_thread import Abandoned, StepThread
 from tasks.inventory import Subcloud, SyncState, UnknownSubcloud, sync_rows
 from tasks.storm import CentreBusy
+from tests.processes import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -141,8 +142,7 @@ def test_a_run_ends_in_the_middle_of_a_step_when_it_is_no_longer_to_go_on(
     name = fleet.add_subcloud("subcloud-1", delay={"sync_identity": 20}).name
 
     def interfere() -> None:
-        while fleet.subcloud(name).step != "identity":
-            time.sleep(0.02)
+        wait_until(lambda: fleet.subcloud(name).step == "identity")
         with app.runtime.database.session() as session:
             session.execute(change)
 
@@ -211,8 +211,7 @@ def test_while_calls_hang_for_ever_in_a_process_it_leaves_subclouds_that_failed_
 
     # When the call ends after all, then the first one is, too
     released.set()
-    while StepThread.hanging():
-        time.sleep(0.01)
+    wait_until(lambda: not StepThread.hanging())
     assert again() == "completed"
 
 
