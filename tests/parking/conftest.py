@@ -51,6 +51,19 @@ def start_worker(fleet_url: str, tmp_path_factory: pytest.TempPathFactory) -> It
         yield workers.another
 
 
+@pytest.fixture(scope="module")
+def worker(start_worker: Callable[..., WorkerProcess]) -> WorkerProcess:
+    """A worker with two slots."""
+    return start_worker("-c", "2")
+
+
+@pytest.fixture
+def clean(worker: WorkerProcess, nothing_is_left: Callable[[], bool], wait_until: Callable[..., Any]) -> Iterator[None]:
+    """A worker that leaves nothing behind when the test has ended."""
+    yield
+    wait_until(nothing_is_left)
+
+
 @pytest.fixture
 def broker(fleet_url: str) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(fleet_url, decode_responses=True) as client:

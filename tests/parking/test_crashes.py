@@ -1,35 +1,24 @@
 """Whatever dies between two steps, a parked action goes on within seconds, and nothing runs twice at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 import redis
-from celery.result import AsyncResult
 from sqlalchemy import create_engine, inspect, text
 
 from locking import LockLost, LockManager
-from tasks import app, pool, task_manager
+from tasks import app, task_manager
 from tasks.parking import ticket_of
+from tests.parking.looking import parked
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("clean")]
 
 Wait = Callable[..., Any]
 Ids = Callable[[], list[str]]
 Door = Callable[[str], int]
 Journal = Callable[..., list[dict[str, Any]]]
-
-
-@pytest.fixture(scope="module")
-def worker(start_worker: Callable[..., Any]) -> Any:
-    return start_worker("-c", "2")
-
-
-@pytest.fixture(autouse=True)
-def _clean(worker: Any, nothing_is_left: Callable[[], bool], wait_until: Wait) -> Iterator[None]:
-    yield
-    wait_until(nothing_is_left)
 
 
 @pytest.fixture
@@ -45,10 +34,6 @@ def one_at_a_time(journal: Journal) -> Callable[..., bool]:
         )
 
     return look
-
-
-def parked(*results: AsyncResult[Any]) -> bool:
-    return all(pool.find(result.id).state == "parked" for result in results)
 
 
 def test_a_releaser_that_dies_after_its_grant_holds_nobody_up(

@@ -1,37 +1,22 @@
 """Actions whose nodes are busy wait outside of every slot, and run when the lock is theirs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 from celery import chord
-from celery.result import AsyncResult
 
 from locking import LockMode
 from tasks import Priority, app, node_action, pool, task_manager
 from tasks.errors import InvalidOnBusy
+from tests.parking.looking import parked
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("clean")]
 
 Wait = Callable[..., Any]
 Ids = Callable[[], list[str]]
 Door = Callable[[str], int]
-
-
-@pytest.fixture(scope="module")
-def worker(start_worker: Callable[..., Any]) -> Any:
-    return start_worker("-c", "2")
-
-
-@pytest.fixture(autouse=True)
-def _clean(worker: Any, nothing_is_left: Callable[[], bool], wait_until: Wait) -> Iterator[None]:
-    yield
-    wait_until(nothing_is_left)
-
-
-def parked(*results: AsyncResult[Any]) -> bool:
-    return all(pool.find(result.id).state == "parked" for result in results)
 
 
 def test_a_busy_node_costs_no_slot_and_its_actions_run_in_order(
