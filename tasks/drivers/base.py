@@ -41,20 +41,8 @@ def unguarded() -> None:
     """The guard of a caller who needs none."""
 
 
-class NodeDriver(ABC):
-    """Talks to one machine's management controller. Not for several threads at once.
-
-    Making a driver checks driver_info and connects to nothing.
-
-    Args:
-        name: The node's name, for errors.
-        driver_info: What the driver needs to know of the node.
-        credentials: Where named credentials come from. Defaults to none at all.
-        guard: Called before each request that changes the machine. Defaults to doing nothing.
-
-    Raises:
-        InvalidDriverInfo: when driver_info is not what the driver needs.
-    """
+class Driver(ABC):
+    """What the drivers of nodes and of subclouds have in common; for the arguments see there."""
 
     Info: ClassVar[type[DriverInfo]]
     """What the driver's driver_info must look like."""
@@ -74,6 +62,32 @@ class NodeDriver(ABC):
     @abstractmethod
     def _configure(self, driver_info: Mapping[str, Any]) -> None:
         """Check and keep driver_info."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give connections back; the driver connects anew when it is used again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.close()
+
+
+class NodeDriver(Driver):
+    """Talks to one machine's management controller. Not for several threads at once.
+
+    Making a driver checks driver_info and connects to nothing.
+
+    Args:
+        name: The node's name, for errors.
+        driver_info: What the driver needs to know of the node.
+        credentials: Where named credentials come from. Defaults to none at all.
+        guard: Called before each request that changes the machine. Defaults to doing nothing.
+
+    Raises:
+        InvalidDriverInfo: when driver_info is not what the driver needs.
+    """
 
     @abstractmethod
     def power_state(self) -> PowerState:
@@ -123,16 +137,6 @@ class NodeDriver(ABC):
         self.request_power_state(PowerState.REBOOTING)
         return self.wait_for_power_state(PowerState.REBOOTING, timeout)
 
-    @abstractmethod
-    def close(self) -> None:
-        """Give connections back; the driver connects anew when it is used again."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc_info: object) -> None:
-        self.close()
-
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
@@ -148,7 +152,7 @@ class SyncReport:
         return sum(sum(counts.values()) for counts in (self.inserted, self.updated, self.deleted))
 
 
-class SubcloudDriver(ABC):
+class SubcloudDriver(Driver):
     """Brings one subcloud's identity rows and keys to the state of the centre. Not for several threads at once.
 
     Each step may be repeated at will. Making a driver checks driver_info and connects to nothing.
@@ -164,9 +168,6 @@ class SubcloudDriver(ABC):
         InvalidDriverInfo: when driver_info is not what the driver needs.
     """
 
-    Info: ClassVar[type[DriverInfo]]
-    """What the driver's driver_info must look like."""
-
     KEY_TABLES: ClassVar[tuple[str, ...]]
     """Which of the tables in a digest hold keys."""
 
@@ -178,17 +179,10 @@ class SubcloudDriver(ABC):
         credentials: Credentials | None = None,
         guard: Guard = unguarded,
     ) -> None:
-        self.name = name
         self._centre = centre
-        self._credentials = credentials or Credentials()
-        self._guard = guard
-        self._configure(driver_info)
+        super().__init__(name, driver_info, credentials, guard)
 
-    @abstractmethod
-    def _configure(self, driver_info: Mapping[str, Any]) -> None:
-        """Check and keep driver_info."""
-
-    def probe(self) -> None:  # noqa: B027 - a driver whose first request soon finds out needs no other
+    def probe(self) -> None:
         """Ask, in one short request that changes nothing, whether the subcloud answers. Defaults to not asking.
 
         The caller waits for a few seconds only.
@@ -242,13 +236,3 @@ class SubcloudDriver(ABC):
         Raises:
             DriverRejected: when the centre lacks rows that every centre has.
         """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Give connections back; the driver connects anew when it is used again."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc_info: object) -> None:
-        self.close()
