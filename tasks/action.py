@@ -14,7 +14,15 @@ from tasks.action_names import name_of
 from tasks.app import app
 from tasks.base import Arguments, FleetTask
 from tasks.current import TaskControls
-from tasks.errors import InvalidArguments, InvalidOnBusy, InvalidResult, LocksSilent, NodesBusy, NoNodesGiven
+from tasks.errors import (
+    InvalidArguments,
+    InvalidOnBusy,
+    InvalidResult,
+    LocksSilent,
+    NodesBusy,
+    NoNodesGiven,
+)
+from tasks.fan_out import HEADER as FENCE_HEADER
 from tasks.fan_out import borrowed
 from tasks.hand_over import adopted
 from tasks.inventory import InventoryError, Node
@@ -22,8 +30,13 @@ from tasks.lending import lend
 from tasks.parking import ticket_of
 from tasks.priority import Priority
 from tasks.task_manager import TaskManager
+from tasks.transport import ordering
+from tasks.unclaimed import HEADER as LOCK_HEADER
 
 logger = get_task_logger(__name__)
+
+#: Actions on more nodes take their place when they ask for the lock: to the broker each node is work at each claim.
+MOST_IN_ORDER = 32
 
 #: What an action does when its nodes are busy: wait without a slot, fail at once, or give up quietly.
 OnBusy = Literal["park", "raise", "skip"]
@@ -72,6 +85,7 @@ class ActionTask(TaskManager, TaskControls):
             **terms,
         )
         assert lock is not None  # noqa: S101 - a loud request raises instead
+        self._action.take_place()
         return lock
 
     def should_terminate(self) -> bool:
@@ -142,6 +156,14 @@ class NodeAction(FleetTask):
         if not all(isinstance(ref, str) and ref for ref in listed):
             raise InvalidArguments(f"action {self.name} takes names or UUIDs of nodes first, got {refs!r}")
         return refs if isinstance(refs, str) else listed
+
+    def ordering(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+        """Return the order of calls that wait parked for a node, unless they bring its lock or have too many nodes."""
+        refs = [args[0]] if isinstance(args[0], str) else args[0]
+        brings_lock = {LOCK_HEADER, FENCE_HEADER} & (options.get("headers") or {}).keys()
+        if self.on_busy != "park" or self.mode is LockMode.OBSERVE or brings_lock or len(refs) > MOST_IN_ORDER:
+            return ""
+        return ordering(refs, shared=self.mode is LockMode.SHARED)
 
     def perform(self, refs: str | list[str], *args: Any, **kwargs: Any) -> Any:
         """Take the lock, load the nodes, run the body, record how it ended; runs in a worker."""

@@ -80,11 +80,12 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
         call = self.as_call(args or (), kwargs or {}, options)
         with naming_the_broker():
             sent = app.moulds.send(call)
-            return call.write(call.args, call.kwargs, **call.options) if sent is None else sent
+            return call.leave_to_celery() if sent is None else sent
 
     def as_call(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Call:
         """Return a call of this task, complete and checked as `prepare` does."""
-        return Call(self, super().apply_async, *self.prepare(args, kwargs, options))
+        prepared = self.prepare(args, kwargs, options)
+        return Call(self, super().apply_async, *prepared, self.ordering(*prepared))
 
     def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Arguments:
         """Check a call and complete it; whatever sends the task, ``apply_async`` or the work pool, sends the answer.
@@ -100,6 +101,10 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
         asked = options.get("priority")
         priority = validated(self.name, self.default_priority if asked is None else asked)
         return tuple(args), dict(kwargs), {**options, "priority": priority}
+
+    def ordering(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+        """Return the order of a call, as `prepare` returned it, among others; empty if it may run beside any other."""
+        return ""
 
     def check_follower(self, call: Mapping[str, Any]) -> None:
         """Check a call of this task that follows in a chain, when the chain is sent; raises what is wrong with it."""
@@ -158,6 +163,17 @@ class FleetTask(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
         except Exception as error:
             raise Reject(error, requeue=True) from error
         raise Retry(exc=reason, when=away)  # type: ignore[arg-type]  # its type wants numbers.Real
+
+    def take_place(self) -> None:
+        """Let go on whoever comes after the running task: it has what they want, or stands in front of them for it."""
+        turning = (self.request.get("properties") or {}).get("turning")
+        if turning is None:
+            return
+        try:
+            with app.queues() as queues:
+                queues.placed(turning)
+        except SILENCE as error:
+            logger.warning("those that come after the task wait until it has ended: %s", error)
 
     @property
     def can_be_parked(self) -> bool:

@@ -59,6 +59,7 @@ class Own(NamedTuple):
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     priority: int
+    ordering: str
 
 
 class Cast(NamedTuple):
@@ -140,7 +141,7 @@ class Mould:
     def cast(self, own: Own, frame: Frame) -> Cast:
         """Return one more task."""
         payload, event, embedded = self._forms
-        task_id, args, kwargs, priority = own
+        task_id, args, kwargs, priority, ordering = own
         quoted_id = quoted(task_id)
         filling = {
             "<id>": quoted_id,
@@ -153,8 +154,8 @@ class Mould:
             "<args>": quoted(self._shown(args)),
             "<kwargs>": quoted(self._shown(kwargs)),
         }
-        queue, _, _, _, delay, lifetime = self._task
-        task = NewTask(queue, task_id, _filled(payload, filling), priority, delay, lifetime)
+        queue, _, _, _, delay, lifetime, _ = self._task
+        task = NewTask(queue, task_id, _filled(payload, filling), priority, delay, lifetime, ordering)
         if event is None:
             return Cast(task, None)
         filling["<timestamp>"], filling["<utcoffset>"] = frame.now

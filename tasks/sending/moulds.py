@@ -15,7 +15,7 @@ from kombu import Producer
 
 from tasks.admission import admitted
 from tasks.sending.mould import Cast, Frame, Mould, Own
-from tasks.transport import Outbox
+from tasks.transport import ORDERING, Outbox
 
 #: The options of calls that may be cast from a mould: these are the same for many calls,
 USUAL = frozenset({"priority", "task_id", "queue", "ignore_result", "time_limit", "soft_time_limit"})
@@ -54,6 +54,7 @@ class Call(NamedTuple):
         args: positional arguments.
         kwargs: keyword arguments.
         options: Celery's options, the priority among them.
+        ordering: its order among others, see `tasks.transport.ordering`; empty without one.
     """
 
     task: Any
@@ -61,6 +62,14 @@ class Call(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     options: dict[str, Any]
+    ordering: str
+
+    def leave_to_celery(self, **more: Any) -> AsyncResult[Any]:
+        """Send it by Celery, with more options."""
+        options = {**self.options, **more}
+        if self.ordering:
+            options["headers"] = {**(options.get("headers") or {}), ORDERING: self.ordering}
+        return self.write(self.args, self.kwargs, **options)
 
 
 class Moulds:
@@ -141,7 +150,7 @@ class Moulds:
 
     def kind_of(self, call: Call) -> Hashable | None:
         """Return what all calls share that one mould does for; None where only Celery knows what to write."""
-        task, write, args, kwargs, options = call
+        task, write, args, kwargs, options, _ = call
         if not (getattr(write, "__func__", None) is Task.apply_async and _is_sent_as_usual(task)):
             return None
         route = self._route_of(task.name, args, kwargs, options, task) or {}
@@ -165,7 +174,7 @@ class Moulds:
     def _model(self, call: Call, connection: Any) -> Mould | None:
         outbox = Outbox(self._app, connection)
         own = {"task_id": call.options.get("task_id") or uuid(), "producer": outbox, "add_to_parent": False}
-        call.write(call.args, call.kwargs, **{**call.options, **own})
+        call.leave_to_celery(**own)
         mould = Mould(outbox, self._levels, self._clock) if len(outbox.tasks) == 1 else None
         return mould if mould and mould.is_exact else None
 
@@ -177,13 +186,13 @@ class Moulds:
         Raises:
             TypeError: the task does not take its arguments.
         """
-        task, _, args, kwargs, options = call
+        task, _, args, kwargs, options, ordering = call
         check_arguments = task.typing and getattr(task, "__header__", None)
         if check_arguments:
             check_arguments(*args, **kwargs)
         result: AsyncResult[Any] = task.AsyncResult(options.get("task_id") or uuid())
         result.ignored = options.get("ignore_result", task.ignore_result)
-        return result, mould.cast(Own(result.id, args, kwargs, options["priority"]), frame)
+        return result, mould.cast(Own(result.id, args, kwargs, options["priority"], ordering), frame)
 
 
 def _is_celerys(function: Any) -> bool:

@@ -3,6 +3,7 @@
 from tasks.transport.admin import Gate, Queues
 from tasks.transport.claims import kept_for_urgent
 from tasks.transport.connection import AMQP, Connection
+from tasks.transport.envelope import ORDERING, ordering
 from tasks.transport.errors import (
     DeadLettered,
     DuplicateTask,
@@ -26,6 +27,7 @@ from tasks.transport.worker import QueueStep, install
 __all__ = [
     "AMQP",
     "LONGEST_SHOWN",
+    "ORDERING",
     "Announcement",
     "Connection",
     "DeadLetter",
@@ -54,5 +56,6 @@ __all__ = [
     "buried",
     "install",
     "kept_for_urgent",
+    "ordering",
     "quick_repr",
 ]

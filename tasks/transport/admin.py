@@ -89,7 +89,7 @@ class Queues:
         for _, run in groupby(tasks, key=attrgetter("queue", "priority", "delay", "lifetime")):
             alike = list(run)
             arguments += (*alike[0].kind, len(alike))
-            arguments += (part for task in alike for part in (task.id, task.payload))
+            arguments += (part for task in alike for part in (task.id, task.ordering, task.payload))
         try:
             self._call("add", *arguments)
         except redis.ResponseError as error:
@@ -107,6 +107,10 @@ class Queues:
         if row is None:
             raise no_such(task_id)
         return ListedTask.from_row(row[0].decode(), row[1:])
+
+    def placed(self, turning: str) -> None:
+        """Say that a running task has taken its place, see `ordering`; `turning` is the property of its message."""
+        self._call("placed", turning)
 
     def look(self, queue: str, task_id: str = "", most: int = 20) -> Look:
         """Look at a queue, at the place of one of its tasks, and at what each consumer has, all at one moment.

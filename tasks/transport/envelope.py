@@ -1,5 +1,6 @@
 """What the broker knows about a message: its id, priority, delay and lifetime; and the way back to a message."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -12,6 +13,9 @@ LARGEST_PRIORITY = 2**53
 
 MICROSECONDS = 1_000_000
 LONG_AGO = "1970-01-01T00:00:00+00:00"
+
+ORDERING = "fleetring_ordering"
+"""The header with a task's `ordering`."""
 
 Message = dict[str, Any]
 
@@ -29,18 +33,31 @@ def exact_priority(priority: Any) -> int:
     return priority
 
 
+def ordering(keys: Sequence[str], *, shared: bool) -> str:
+    """Return the value of the header `ORDERING`, by which tasks that have a key in common are claimed in their order.
+
+    As soon as one is claimed, those that come after it, by priority and arrival, are held back until it says that it
+    has taken its place (`Queues.placed`) among those that want the same, or has ended. Two that share don't mind.
+    """
+    return encode({"keys": keys, "mode": "shared" if shared else "exclusive"})
+
+
 def priority_of(message: Message) -> int:
     """Return the priority property of `message`. Defaults to 0; what is no usable integer raises ValueError."""
     return exact_priority(message["properties"].get("priority") or 0)
 
 
-def envelope(queue: str, message: Message) -> tuple[str, str, int, int, int | str, str]:
-    """Return what ``publish.lua`` takes for one task: queue, id, priority, delay, lifetime, payload.
+def envelope(queue: str, message: Message) -> tuple[str, str, int, int, int | str, str, str]:
+    """Return what ``publish.lua`` takes for one task: queue, id, priority, delay, lifetime, ordering, payload.
 
     Both times are sent as differences, so that only the server's clock counts. The ETA leaves the message: a
-    worker must not wait for it once more.
+    worker must not wait for it once more. So does the ordering, which only the broker reads.
     """
     headers = message.get("headers") or {}
+    order = headers.get(ORDERING) or ""
+    if order:
+        headers = {name: value for name, value in headers.items() if name != ORDERING}
+        message = {**message, "headers": headers}
     task_id = headers.get("id") or message["properties"]["delivery_tag"]
     delay = _from_now(headers.get("eta"))
     lifetime = _from_now(headers.get("expires"))
@@ -52,6 +69,7 @@ def envelope(queue: str, message: Message) -> tuple[str, str, int, int, int | st
         priority_of(message),
         max(delay or 0, 0),
         "" if lifetime is None else lifetime,
+        order,
         encode(message),
     )
 
@@ -91,13 +109,15 @@ class Delivery:
             ValueError: the payload is no JSON object with properties, so nobody can read it.
         """
         header, _, payload = self.record.partition(b"\n")
-        _, priority, deliveries, _ = header.split(b" ")
+        _, priority, deliveries, _, *order = header.split(b" ", 4)
         message = loads(payload.decode())
         if not isinstance(message, dict) or not isinstance(message.get("properties"), dict):
             raise ValueError("the payload is no message: an object with properties is wanted")
         properties = message["properties"]
         info = properties.setdefault("delivery_info", {})
         properties.update(delivery_tag=tag, priority=int(priority), arrival=int(self.member[:16]) / MICROSECONDS)
+        if order:
+            properties["turning"] = self.member
         if int(deliveries):
             info["redelivered"] = True
         if self.expired and message.get("headers"):

@@ -93,7 +93,9 @@ class Outbox(Producer):
             pipeline = client.pipeline(transaction=False)
             for task in self.tasks:
                 queue, *rest = task.kind
-                pipeline.evalsha(script("publish").sha, 1, ROOT, "1", queue, task.id, *rest, task.payload, *bounds)
+                pipeline.evalsha(
+                    script("publish").sha, 1, ROOT, "1", queue, task.id, *rest, task.ordering, task.payload, *bounds
+                )
             try:
                 pipeline.execute()
             except NoScriptError:
@@ -104,6 +106,6 @@ class Outbox(Producer):
 
 
 def _new_task(queue: str, message: Any) -> NewTask:
-    _, task_id, priority, delay, lifetime, payload = envelope(queue, message)
+    _, task_id, priority, delay, lifetime, ordering, payload = envelope(queue, message)
     seconds = None if isinstance(lifetime, str) else lifetime / MICROSECONDS
-    return NewTask(queue, task_id, payload, priority, delay / MICROSECONDS, seconds)
+    return NewTask(queue, task_id, payload, priority, delay / MICROSECONDS, seconds, ordering)

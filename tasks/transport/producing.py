@@ -104,7 +104,7 @@ class ProducingChannel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         """
         queue, *rest = task.kind
         event = () if told is None else self._broadcast(told)
-        self._store("1", queue, task.id, *rest, task.payload, self.max_queued, self.max_parked, *event)
+        self._store("1", queue, task.id, *rest, task.ordering, task.payload, self.max_queued, self.max_parked, *event)
 
     def _broadcast(self, told: Announcement) -> tuple[str, ...]:
         exchange, routing_key, message = told

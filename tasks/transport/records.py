@@ -83,7 +83,7 @@ class ListedTask:
         """Read what ``list.lua`` or ``find.lua`` says of one task: state, member, detail, record."""
         state, member, detail, record = row
         header, _, payload = record.partition(b"\n")
-        arrival, priority, redeliveries, _ = map(int, header.split(b" "))
+        arrival, priority, redeliveries = map(int, header.split(b" ")[:3])
         return cls(
             id=member[16:].decode(),
             name=name_in(payload),
@@ -129,7 +129,10 @@ class DeadLetter:
 
 
 class NewTask(NamedTuple):
-    """One task to add as it stands: `payload` is a kombu message in JSON; `delay` and `lifetime` are seconds."""
+    """One task to add as it stands: `payload` is a kombu message in JSON; `delay` and `lifetime` are seconds.
+
+    `ordering` is what `tasks.transport.ordering` returns; empty for a task that runs beside any other.
+    """
 
     queue: str
     id: str
@@ -137,6 +140,7 @@ class NewTask(NamedTuple):
     priority: int = 0
     delay: float = 0.0
     lifetime: float | None = None
+    ordering: str = ""
 
     @property
     def kind(self) -> tuple[str, int, int, int | str]:

@@ -1,7 +1,7 @@
 -- Shared by every script: names of keys, records, order, wake-ups, ways back into a queue.
 --
 -- KEYS[1]           root of every key name; only the server's clock is read (microseconds)
--- q:<queue>:tasks   hash, task id -> record: "arrival priority deliveries expires\n" .. payload
+-- q:<queue>:tasks   hash, task id -> record: "arrival priority deliveries expires[ ordering]\n" .. payload
 -- q:<queue>:ready   sorted set of members (16 digits of arrival .. task id), score = place in the order
 -- q:<queue>:delayed sorted set of members, score = due time
 -- q:<queue>:parked  sorted set of members, score = time at which the task expires, NEVER when it does not
@@ -9,6 +9,9 @@
 -- q:<queue>:idle    set of consumers to wake
 -- q:<queue>:expires lifetime of a reply queue in milliseconds, itself expiring
 -- held:<consumer>   hash, member -> receipt ("claim queue"): what this consumer was given and has not settled
+-- entered           hash, member -> "queue\n" .. ordering: tasks in lines, from their claim until they took their place
+-- line:<key>, line!:<key>  sorted sets, member -> priority: those with this ordering key; those that want it exclusively
+-- lined, lines      set of those who are parked until it is their turn; set of the keys for which there are such
 -- leases            sorted set, consumer -> end of its lease
 -- untold            sorted set, id of a dead letter of which its caller was not told yet -> when to look after it
 -- queues, paused, ageing, cancelled, arrival: known queues, pause reasons, seconds per level, flags, last arrival
@@ -58,16 +61,18 @@ local function next_arrival(now)
 end
 
 local function parse(record)
-  local arrival, priority, deliveries, expires, start =
-    string.match(record, '^(%d+) (%-?%d+) (%d+) (%d+)\n()')
+  local arrival, priority, deliveries, expires, ordering, start =
+    string.match(record, '^(%d+) (%-?%d+) (%d+) (%d+) ?([^\n]*)\n()')
   return {
     arrival = arrival, priority = tonumber(priority), deliveries = tonumber(deliveries),
-    expires = tonumber(expires), start = start,
+    expires = tonumber(expires), ordering = ordering, start = start,
   }
 end
 
+-- An ordering is JSON, so it has no line breaks; most tasks have none.
 local function header(task)
-  return task.arrival .. ' ' .. digits(task.priority) .. ' ' .. task.deliveries .. ' ' .. digits(task.expires) .. '\n'
+  local head = task.arrival .. ' ' .. digits(task.priority) .. ' ' .. task.deliveries .. ' ' .. digits(task.expires)
+  return task.ordering == '' and head .. '\n' or head .. ' ' .. task.ordering .. '\n'
 end
 
 -- The record of a member; nil when the task is gone or was published anew since.
@@ -130,6 +135,7 @@ local function bury(queue, member, record, task, reason, worker, now)
   local line = cjson.encode({
     reason = reason, worker = worker, at = digits(now), arrival = task.arrival,
     priority = digits(task.priority), deliveries = task.deliveries, expires = digits(task.expires),
+    ordering = task.ordering,
   })
   redis.call('HSET', key(queue, 'dead'), id, line .. '\n' .. string.sub(record, task.start))
   redis.call('HDEL', key(queue, 'tasks'), id)
@@ -195,6 +201,45 @@ local function known_queues()
   return sorted(redis.call('SMEMBERS', root .. 'queues'))
 end
 
+-- Where a task that stands in lines belongs: queue, ordering; nil when it stands in none.
+local function entry_of(member)
+  local entry = redis.call('HGET', root .. 'entered', member)
+  if entry then return string.match(entry, '^([^\n]*)\n(.*)$') end
+end
+
+-- Takes a task out of its lines; returns the ordering keys of these.
+local function leave_lines(member, ordering)
+  local names = cjson.decode(ordering).keys
+  redis.call('HDEL', root .. 'entered', member)
+  redis.call('SREM', root .. 'lined', member)
+  for _, name in ipairs(names) do
+    redis.call('ZREM', root .. 'line:' .. name, member)
+    redis.call('ZREM', root .. 'line!:' .. name, member)
+  end
+  return names
+end
+
+-- Puts the first in each line back into its queue, if it is parked; who no longer lives leaves all of its lines.
+local function let_next_go(names)
+  for _, name in ipairs(names) do -- the list may grow meanwhile
+    local first = redis.call('ZRANGE', root .. 'line:' .. name, 0, 0)[1]
+    local queue, ordering, record, task
+    if first then queue, ordering = entry_of(first) else redis.call('SREM', root .. 'lines', name) end
+    if queue then record, task = lookup(queue, first) end
+    if record then
+      if redis.call('SREM', root .. 'lined', first) == 1 then unpark(queue, first, task) end
+    elseif first then
+      for _, own in ipairs(leave_lines(first, ordering)) do names[#names + 1] = own end
+    end
+  end
+end
+
+-- Ends the turn of a task: it has taken its place, or has ended.
+local function end_turn(member)
+  local queue, ordering = entry_of(member)
+  if queue then let_next_go(leave_lines(member, ordering)) end
+end
+
 -- A receipt names one delivery: the consumer's own number of the claim that gave the task, and its queue.
 local function queue_on(receipt)
   return string.sub(receipt, string.find(receipt, ' ', 1, true) + 1)
@@ -205,6 +250,7 @@ local function let_go(consumer, member, receipt)
   local held = root .. 'held:' .. consumer
   if redis.call('HGET', held, member) ~= receipt then return nil end
   redis.call('HDEL', held, member)
+  end_turn(member)
   return queue_on(receipt)
 end
 
@@ -214,6 +260,14 @@ local function holdings(consumer)
   for i = 1, #flat, 2 do found[#found + 1] = { flat[i], queue_on(flat[i + 1]), flat[i + 1] } end
   table.sort(found, function(a, b) return a[1] < b[1] end)
   return found
+end
+
+-- Takes from a consumer all that it holds; returns it.
+local function dispossess(consumer)
+  local held = holdings(consumer)
+  redis.call('DEL', root .. 'held:' .. consumer)
+  for _, holding in ipairs(held) do end_turn(holding[1]) end
+  return held
 end
 
 -- Finds a living task among `queues`: queue, member, record, task; nil when there is none.
@@ -320,7 +374,6 @@ local function renew_lease(consumer, had_one, ends)
 end
 
 local function forget_consumer(consumer)
-  redis.call('DEL', root .. 'held:' .. consumer)
   redis.call('ZREM', root .. 'leases', consumer)
   for _, queue in ipairs(known_queues()) do redis.call('SREM', key(queue, 'idle'), consumer) end
 end

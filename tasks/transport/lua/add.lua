@@ -3,13 +3,13 @@
 -- KEYS[1]  root
 -- ARGV[1]  how many tasks, ARGV[2] how many parked ones a queue without bounds of its own may hold; 0: any number
 -- ARGV[3+] runs of tasks that differ only in id and payload, each: queue, priority, delay,
---          lifetime ('' = none; both in microseconds), number of tasks, then id and payload of each
+--          lifetime ('' = none; both in microseconds), number of tasks, then id, ordering and payload of each
 -- Returns  the number of tasks, or the error DUPLICATE <id>, QUIESCING <mode> <microseconds> <queue>, or
 --          FULL <max_queued or max_parked> <held> <bound> <queue>
 -- Cost     O(queues that hold tasks + log N) a task
 local now = clock()
 local AT_ONCE = 500 -- elements of one command, far below what Lua can unpack
-local runs, ids, payloads = {}, {}, {}
+local runs, ids, orderings, payloads = {}, {}, {}, {}
 
 local function read_arguments()
   local i, seen = 3, {}
@@ -22,8 +22,8 @@ local function read_arguments()
     for _ = 1, tonumber(ARGV[i - 1]) do
       if seen[ARGV[i]] then return ARGV[i] end
       seen[ARGV[i]] = true
-      ids[#ids + 1], payloads[#payloads + 1] = ARGV[i], ARGV[i + 1]
-      i = i + 2
+      ids[#ids + 1], orderings[#ids + 1], payloads[#ids + 1] = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+      i = i + 3
     end
     run.last = #ids
     runs[#runs + 1] = run
@@ -86,7 +86,10 @@ local function add(run, arrival)
   local record = collector('HSET', key(queue, 'tasks'))
   local place = collector('ZADD', key(queue, delayed and 'delayed' or 'ready'))
   for i = run.first, run.last do
-    local task = { arrival = digits(arrival), priority = run.priority, deliveries = 0, expires = run.expires }
+    local task = {
+      arrival = digits(arrival), priority = run.priority, deliveries = 0, expires = run.expires,
+      ordering = orderings[i],
+    }
     record(ids[i], header(task) .. payloads[i])
     place(delayed and digits(due) or score_at(ageing, task.arrival, run.priority), task.arrival .. ids[i])
     arrival = arrival + 1

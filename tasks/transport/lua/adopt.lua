@@ -14,7 +14,7 @@ local function adopt(queue, payload)
   local properties = readable and type(message) == 'table' and message.properties or {}
   local id = type(headers) == 'table' and headers.id or arrival
   local priority = type(properties) == 'table' and tonumber(properties.priority) or 0
-  local task = { arrival = arrival, priority = priority, deliveries = 0, expires = 0 }
+  local task = { arrival = arrival, priority = priority, deliveries = 0, expires = 0, ordering = '' }
   if type(id) ~= 'string' or find(id, { queue }) then id = arrival end
   redis.call('SADD', root .. 'queues', queue)
   redis.call('HSET', key(queue, 'tasks'), id, header(task) .. payload)

@@ -10,6 +10,7 @@ if ARGV[2] == 'ready' and not redis.call('ZSCORE', key(queue, 'ready'), member) 
 local part = take_out(queue, member)
 if part then
   finish(queue, member)
+  end_turn(member)
   return part
 end
 redis.call('SADD', root .. 'cancelled', ARGV[1])

@@ -10,13 +10,15 @@
 --          {'ok', {queue, id, worker, reason, ...} of tasks buried, '1' when registered as idle, microseconds to the next
 --           due task or -1, {queue, member, '1' when expired, record, ...},
 --           {consumer, id of each task that it had, ...} of a consumer found dead}
--- Cost     O(finished + queues * free * log N); the returns of a dead consumer come on top
+-- Cost     O(finished + queues * free * log N), and O(log N) for each ordering key of a task;
+--          the returns of a dead consumer come on top
 local consumer, lease = ARGV[1], tonumber(ARGV[3])
 local grace, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 local question = 7 + 2 * tonumber(ARGV[6]) -- where it begins
 local number, free, reserved = ARGV[question], tonumber(ARGV[question + 1] or '0'), tonumber(ARGV[question + 2])
 local urgent, registered = tonumber(ARGV[question + 3]), ARGV[question + 4] == '1'
 local now, buried, died, queues = clock(), {}, {}, {}
+local LINED_AT_ONCE = 100 -- so long a line of tasks for one node does not hold up the server
 
 if not renew_lease(consumer, ARGV[2] == '1', now + lease) then return { 'lost' } end
 
@@ -36,7 +38,7 @@ local function bury_or_return_the_dead()
   local dead = redis.call('ZRANGE', root .. 'leases', '-inf', digits(now), 'BYSCORE', 'LIMIT', 0, 1)[1]
   if not dead or not server_is_settled() then return end
   died = { dead }
-  for _, holding in ipairs(holdings(dead)) do
+  for _, holding in ipairs(dispossess(dead)) do
     died[#died + 1] = string.sub(holding[1], 17)
     put_back(holding[2], holding[1], limit, 'its worker died', dead, now, buried)
   end
@@ -98,29 +100,69 @@ local function expired(task)
   return task.expires > 0 and task.expires <= now and '1' or '0'
 end
 
-bury_or_return_the_dead()
-local found, next_due = runnable()
-local given, left_over, taken = {}, {}, 0
-for _, candidate in ipairs(found) do
-  local queue, member = candidate.queue, candidate.member
-  local record, task
-  if taken < free then record, task = lookup(queue, member) end
-  if record and (free - taken > reserved or task.priority <= urgent) then
-    redis.call('ZREM', key(queue, 'ready'), member)
-    redis.call('HSET', root .. 'held:' .. consumer, member, number .. ' ' .. queue)
-    taken = taken + 1
-    given[#given + 1] = queue
-    given[#given + 1] = member
-    given[#given + 1] = expired(task)
-    given[#given + 1] = record
-  elseif taken < free and not record then
-    redis.call('ZREM', key(queue, 'ready'), member)
-  else
-    left_over[queue] = true
-  end
+-- Whether nobody who may not run beside a task stands in front of it in the line for a key.
+local function is_first(member, task, name, mode)
+  if mode == 'exclusive' then return redis.call('ZRANGE', root .. 'line:' .. name, 0, 0)[1] == member end
+  local first = redis.call('ZRANGE', root .. 'line!:' .. name, 0, 0, 'WITHSCORES')
+  local own = { level = task.priority, member = member }
+  return not first[1] or in_order(own, { level = tonumber(first[2]), member = first[1] })
 end
 
-local idle = taken < free
+-- Puts a task into the lines for its ordering keys; whether it is its turn in all of them, else it is parked.
+local function takes_turn(queue, member, task)
+  if task.ordering == '' then return true end
+  local ordering, turn = cjson.decode(task.ordering), true
+  redis.call('HSET', root .. 'entered', member, queue .. '\n' .. task.ordering)
+  for _, name in ipairs(ordering.keys) do
+    redis.call('ZADD', root .. 'line:' .. name, digits(task.priority), member)
+    if ordering.mode == 'exclusive' then redis.call('ZADD', root .. 'line!:' .. name, digits(task.priority), member) end
+    if not is_first(member, task, name, ordering.mode) then
+      redis.call('SADD', root .. 'lines', name)
+      turn = false
+    end
+  end
+  redis.call(turn and 'SREM' or 'SADD', root .. 'lined', member)
+  if not turn then park(queue, member, now) end
+  return turn
+end
+
+local given, left_over, taken, lined = {}, {}, 0, 0
+
+local function give(queue, member, record, task)
+  redis.call('HSET', root .. 'held:' .. consumer, member, number .. ' ' .. queue)
+  taken = taken + 1
+  for _, part in ipairs({ queue, member, expired(task), record }) do given[#given + 1] = part end
+end
+
+-- Gives what can start now; returns when the next task is due, and false when somebody had to stand in line, so that
+-- others are next.
+local function give_runnable()
+  local found, next_due = runnable()
+  for _, candidate in ipairs(found) do
+    local queue, member = candidate.queue, candidate.member
+    local record, task
+    if taken < free then record, task = lookup(queue, member) end
+    if record and (free - taken > reserved or task.priority <= urgent) then
+      redis.call('ZREM', key(queue, 'ready'), member)
+      if not takes_turn(queue, member, task) then
+        lined = lined + 1
+        return next_due, false
+      end
+      give(queue, member, record, task)
+    elseif taken < free and not record then
+      redis.call('ZREM', key(queue, 'ready'), member)
+    else
+      left_over[queue] = true
+    end
+  end
+  return next_due, true
+end
+
+bury_or_return_the_dead()
+local next_due, complete
+repeat next_due, complete = give_runnable() until complete or lined == LINED_AT_ONCE
+
+local idle = complete and taken < free
 for _, queue in ipairs(queues) do
   if left_over[queue] then wake(queue, 1) end -- somebody else may have room for it
   if idle then

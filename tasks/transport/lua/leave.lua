@@ -5,7 +5,7 @@
 -- Returns  the number of tasks returned
 -- Cost     O(held * log N + queues)
 local consumer, now = ARGV[1], clock()
-local held = holdings(consumer)
 forget_consumer(consumer) -- first, so that none of them is offered to the one who leaves
+local held = dispossess(consumer)
 for _, holding in ipairs(held) do put_back(holding[2], holding[1], nil, '', consumer, now) end
 return #held

@@ -28,7 +28,7 @@ if not renew_lease(consumer, ARGV[2] == '1', now + tonumber(ARGV[3])) then retur
 for i = 4, #ARGV, 2 do known[ARGV[i] .. ARGV[i + 1]] = true end
 for _, holding in ipairs(holdings(consumer)) do
   if not known[holding[1] .. holding[3]] then
-    redis.call('HDEL', root .. 'held:' .. consumer, holding[1])
+    let_go(consumer, holding[1], holding[3])
     put_back(holding[2], holding[1], nil, '', consumer, now)
   end
 end
