@@ -1,13 +1,10 @@
 """Node actions that tests of parking run in real workers; they tell what happens in a list in Redis."""
 
-import json
-import os
 import time
 from typing import Any
 
-import redis
-
 from tasks import ActionTask, LockMode, app, node_action
+from tests import journal
 
 # a killed worker is missed soon
 app.conf.broker_transport_options = {
@@ -17,19 +14,16 @@ app.conf.broker_transport_options = {
     "restart_grace": 2,
 }
 
-broker = redis.Redis.from_url(os.environ["FLEETRING_BROKER_URL"], decode_responses=True, socket_timeout=60)
-
 
 def tell(event: str, task: ActionTask, **details: Any) -> None:
-    told = {"event": event, "id": app.current_task.request.id, "fence": task.lock.fence, "pid": os.getpid()}
-    broker.rpush("journal", json.dumps({**told, "nodes": [node.name for node in task.nodes], **details}))
+    journal.tell(event, fence=task.lock.fence, nodes=[node.name for node in task.nodes], **details)
 
 
 def work(task: ActionTask, door: str | None, seconds: float) -> str:
     """Begin, wait until the test opens a door, or for a time, and end."""
     tell("began", task, priority=task.priority)
     if door is not None:
-        broker.blpop(f"door:{door}", timeout=30)
+        journal.wait_at(door)
     time.sleep(seconds)
     tell("ended", task)
     return "worked"

@@ -1,30 +1,17 @@
 """Tasks that tests of the work pool run in real workers; they tell what happens in a list in Redis."""
 
-import json
-import os
 import threading
 import time
 from typing import Any
 
-import redis
 from celery.exceptions import Reject
 from celery.utils.log import get_task_logger
 
 from tasks import app, current, pool
+from tests.journal import broker, tell, wait_at
 
 # a killed worker is missed soon
 app.conf.broker_transport_options = {"lease": 2, "heartbeat": 0.3, "restart_grace": 0}
-
-broker = redis.Redis.from_url(os.environ["FLEETRING_BROKER_URL"], decode_responses=True)
-
-
-def tell(event: str, **details: Any) -> None:
-    broker.rpush("journal", json.dumps({"event": event, "id": app.current_task.request.id, **details}))
-
-
-def wait_for(name: str, patience: float = 20.0) -> None:
-    """Wait until the test opens a door."""
-    broker.blpop(f"door:{name}", timeout=patience)
 
 
 @app.task(name="pool.note")
@@ -46,7 +33,7 @@ def mortal() -> None:
 @app.task(name="pool.hold")
 def hold(door: str) -> None:
     tell("began", door=door)
-    wait_for(door)
+    wait_at(door)
     tell("ended", door=door)
 
 
@@ -102,7 +89,7 @@ def whisper(self: Any, name: str | None) -> str:
 @app.task(name="pool.add_a_child")
 def add_a_child(door: str) -> None:
     tell("began")
-    wait_for(door)
+    wait_at(door)
     child = pool.add(note.s("child"))
     tell("added", child=child.id)
 

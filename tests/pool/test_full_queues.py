@@ -102,7 +102,11 @@ def test_too_many_parked_tasks_stop_new_work(work: Any, broker: redis.Redis) -> 
 
 @pytest.mark.system
 def test_accepted_work_is_never_refused(
-    work: Any, start_worker: Callable[..., Any], journal: Callable[..., Any], wait_until: Callable[..., Any]
+    work: Any,
+    start_worker: Callable[..., Any],
+    journal: Callable[..., Any],
+    wait_until: Callable[..., Any],
+    open_door: Callable[[str], int],
 ) -> None:
     # Given a queue that is full with tasks that defer themselves, add children, and go on as a chain
     deferred, parent = pool.add(work.defer_once.s("x", delay=0)), pool.add(work.add_a_child.s("gate"))
@@ -111,10 +115,9 @@ def test_accepted_work_is_never_refused(
 
     # When they run
     start_worker()
-    pool_door = work.broker.rpush("door:gate", "open")
+    open_door("gate")
 
     # Then all that belongs to them is taken
-    assert pool_door
     assert deferred.get(timeout=20) == "x"
     assert chained.get(timeout=20) == "second"
     parent.get(timeout=20)
@@ -129,7 +132,11 @@ def test_a_bound_that_is_no_number_is_refused(work: Any) -> None:
 
 @pytest.mark.system
 def test_a_worker_of_four_slots_keeps_one_for_urgent_tasks(
-    work: Any, start_worker: Callable[..., Any], journal: Callable[..., Any], wait_until: Callable[..., Any]
+    work: Any,
+    start_worker: Callable[..., Any],
+    journal: Callable[..., Any],
+    wait_until: Callable[..., Any],
+    open_door: Callable[[str], int],
 ) -> None:
     # Given a worker with four slots, and as many tasks that last
     start_worker("--pool", "threads", "--concurrency", "4")
@@ -146,7 +153,7 @@ def test_a_worker_of_four_slots_keeps_one_for_urgent_tasks(
     assert pool.stats().ready == 1
 
     # And the fourth one runs as soon as another has ended
-    work.broker.rpush("door:door0", "open")
+    open_door("door0")
     wait_until(lambda: len(journal("began")) == 4)
     for number in range(1, 4):
-        work.broker.rpush(f"door:door{number}", "open")
+        open_door(f"door{number}")

@@ -27,7 +27,14 @@ def slots() -> Callable[[], dict[str, int]]:
 @pytest.mark.system
 @pytest.mark.parametrize("kind", ["prefork", "threads"])
 def test_a_size_makes_workers_larger_also_those_that_come_later(
-    work: Any, slots: Callable[[], dict[str, int]], start_worker: Start, wait_until: Wait, *, journal: Any, kind: str
+    work: Any,
+    slots: Callable[[], dict[str, int]],
+    start_worker: Start,
+    wait_until: Wait,
+    *,
+    journal: Any,
+    kind: str,
+    open_door: Callable[[str], int],
 ) -> None:
     # Given a worker with one slot, and a size of three
     start_worker("--pool", kind, "--concurrency", "1")
@@ -49,7 +56,7 @@ def test_a_size_makes_workers_larger_also_those_that_come_later(
     # When the size is taken back and nothing runs, then both are as small as they were
     pool.resize("actions", None)
     for number in range(4):
-        work.broker.rpush(f"door:door{number}", "open")
+        open_door(f"door{number}")
     wait_until(lambda: slots() == {"w0@test": 1, "w1@test": 1}, timeout=40)
     assert pool.add(work.note.s("still at work")).get(timeout=20) == "still at work"
 
@@ -78,7 +85,7 @@ def test_a_pool_that_an_operator_grew_keeps_that_beside_a_size(
 
 @pytest.mark.system
 def test_an_autoscaled_worker_may_grow_to_a_size(
-    work: Any, start_worker: Start, wait_until: Wait, journal: Callable[..., Any]
+    work: Any, start_worker: Start, wait_until: Wait, journal: Callable[..., Any], open_door: Callable[[str], int]
 ) -> None:
     # Given a worker that scales itself between one and two processes, and a size of three
     start_worker("--autoscale", "2,1")
@@ -91,7 +98,7 @@ def test_an_autoscaled_worker_may_grow_to_a_size(
     # Then all run at once
     wait_until(lambda: len(journal("began")) == 3)
     for number in range(3):
-        work.broker.rpush(f"door:door{number}", "open")
+        open_door(f"door{number}")
     wait_until(lambda: len(journal("ended")) == 3)
 
 

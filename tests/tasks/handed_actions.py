@@ -1,22 +1,16 @@
 """Actions that take over locks in real workers; they tell what happens in a list in Redis."""
 
-import json
-import os
 from typing import Any
 
-import redis
-
 from tasks import ActionTask, LockMode, app, node_action
+from tests import journal
 
 # a killed worker is missed soon
 app.conf.broker_transport_options = {"lease": 2, "heartbeat": 0.3, "restart_grace": 0}
 
-broker = redis.Redis.from_url(os.environ["FLEETRING_BROKER_URL"], decode_responses=True)
-
 
 def tell(event: str, task: ActionTask, **details: Any) -> None:
-    told = {"event": event, "nodes": [node.name for node in task.nodes], "fence": task.lock.fence, "pid": os.getpid()}
-    broker.rpush("journal", json.dumps({**told, **details}))
+    journal.tell(event, fence=task.lock.fence, nodes=[node.name for node in task.nodes], **details)
 
 
 @node_action(name="handed.work")
@@ -24,7 +18,7 @@ def work(task: ActionTask, door: str = "") -> str:
     """Begin, wait for the door if there is one, end."""
     tell("began", task)
     if door:
-        broker.blpop(f"door:{door}", timeout=30)
+        journal.wait_at(door)
     task.lock.ensure()
     tell("ended", task)
     return "done"
@@ -45,7 +39,7 @@ def fail(task: ActionTask) -> None:
 @node_action(name="handed.defer_once")
 def defer_once(task: ActionTask) -> None:
     tell("began", task)
-    if broker.incr("deferred") == 1:
+    if journal.broker.incr("deferred") == 1:
         task.defer(delay=0.1)
 
 
@@ -61,7 +55,7 @@ def probe(task: ActionTask, word: str, bad: str = "", door: str = "") -> str:
     """What runs on each node of a task: write the node's row under the lock that somebody else holds."""
     tell("probed", task, lock=repr(task.lock), mode=task.lock.mode.value)
     if door:
-        broker.blpop(f"door:{door}", timeout=30)
+        journal.wait_at(door)
     if task.node.name == bad:
         raise RuntimeError(f"{bad} is on fire")
     task.save(task.node, boot_device="pxe")

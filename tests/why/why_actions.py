@@ -1,20 +1,16 @@
 """Actions that the tests of "why" run in a real worker."""
 
-import os
-
-import redis
 from celery.exceptions import Reject
 
 from tasks import ActionTask, app, node_action
-
-broker = redis.Redis.from_url(os.environ["FLEETRING_BROKER_URL"], decode_responses=True)
+from tests.journal import wait_at
 
 
 @node_action(name="why.hold")
 def hold(task: ActionTask, door: str) -> str:
     """Hold the node until the test opens a door."""
     task.progress(1, 2, "erasing")
-    broker.blpop(f"door:{door}", timeout=60)
+    wait_at(door, 60)
     return "held"
 
 
