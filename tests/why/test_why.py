@@ -33,6 +33,7 @@ def busy(fleet: Any, actions: Any, open_door: Callable[[str], object], wait_unti
         return result
 
     yield start
+    cancel_what_waits()  # who waits for a node would hold it next
     for door in doors:
         open_door(door)
     wait_until(lambda: not pool.stats("actions").running)
@@ -41,6 +42,10 @@ def busy(fleet: Any, actions: Any, open_door: Callable[[str], object], wait_unti
 @pytest.fixture(autouse=True)
 def _leave_nothing(fleet: Any) -> Iterator[None]:
     yield
+    cancel_what_waits()
+
+
+def cancel_what_waits() -> None:
     for task in pool.list_():
         if task.state != "running":
             pool.cancel(task.id)
