@@ -297,3 +297,4 @@ def test_a_connection_that_broke_is_made_anew(work: Any, broker: redis.Redis) ->
     result = work.note.delay("after")
     assert sent(result.id).state == "ready"
     assert len(pool.list_("actions")) == 2
+    app.reconfigure()  # the other connections of the pool are broken, too
