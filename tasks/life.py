@@ -12,6 +12,7 @@ from celery.worker.control import control_command
 from tasks.queue_ownership import QueueOwnership
 from tasks.service import run_hook
 from tasks.stopping import StopRequest, Undertaker, can_hand_back, hand_back
+from tasks.transport import News
 from tasks.transport.worker import QueueStep, free_slots
 from tasks.workers import Stage
 
@@ -19,7 +20,7 @@ logger = get_logger(__name__)
 
 
 class Life(bootsteps.StartStopStep):
-    """Boot step of the consumer that leads the worker through its stages.
+    """Boot step of the consumer that leads the worker through its stages, and has others follow the group and the news.
 
     running -> draining -> drained -> running again, as operators want; and from each of them -> stopping -> the end:
     the worker leaves the ring, takes nothing new, lets its tasks finish until the setting ``drain_limit`` or a second
@@ -31,8 +32,10 @@ class Life(bootsteps.StartStopStep):
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
         super().__init__(consumer, **kwargs)
         self._worker = consumer.controller
+        self._consumer = consumer
         self._timer: Any = None
         self._consumes = False
+        self._heard: News | None = None
         self._deadline: float | None = None
         self.request = StopRequest()
         self._undertaker = Undertaker(self._worker, self.request)
@@ -53,11 +56,12 @@ class Life(bootsteps.StartStopStep):
         if hasattr(channel, "claims"):
             channel.claims.slots = lambda: free_slots(consumer) if self.stage is Stage.RUNNING else 0
             self._worker.presence.consumer_id = lambda: channel.consumer.id
+            self._worker.news = lambda: channel.claims.news
             self._undertaker.channel = channel
         self._consumes = True
         self._beat(consumer)
         if consumer.hub:
-            consumer.hub.on_tick.add(self._look)
+            consumer.hub.on_tick.update((self._look, self._listen))
 
     def stop(self, consumer: Any) -> None:
         """Let go of a connection."""
@@ -65,7 +69,7 @@ class Life(bootsteps.StartStopStep):
         if self._timer is not None:
             self._timer.cancel()
         if consumer.hub:
-            consumer.hub.on_tick.discard(self._look)
+            consumer.hub.on_tick.difference_update((self._look, self._listen))
 
     def shutdown(self, consumer: Any) -> None:
         """All tasks have ended: release what the worker holds, and leave."""
@@ -101,10 +105,19 @@ class Life(bootsteps.StartStopStep):
         try:
             pause = self._worker.presence.beat()
             self._heed()
-            for step in self._worker.follows_group:
-                step.reconcile(consumer)
+            self._have_followed()
         finally:  # a lost connection is for the main loop, which reconnects and starts this step again
             self._timer = consumer.timer.call_after(pause, self._beat, (consumer,))
+
+    def _listen(self) -> None:
+        """Have followed what the broker has told since the last turn of the main loop."""
+        if self._worker.news() is not self._heard:
+            self._have_followed()
+
+    def _have_followed(self) -> None:
+        self._heard = self._worker.news()
+        for step in self._worker.followers:
+            step.reconcile(self._consumer)
 
     def look_at_wishes(self) -> None:
         """Ask at once what is wanted, and publish anew."""

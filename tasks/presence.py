@@ -131,6 +131,10 @@ class Presence:
             logger.warning("The register was not told of the end, and will forget this worker by itself: %s", error)
 
 
+def _nothing_yet() -> None:
+    """The news of a broker that the worker has not heard."""
+
+
 class EnterFleet(bootsteps.StartStopStep):
     """Boot step of the worker: first it is a member and in the register, then ``pre_start_hook`` runs."""
 
@@ -139,7 +143,8 @@ class EnterFleet(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         worker.presence = None
-        worker.follows_group = []
+        worker.followers = []
+        worker.news = _nothing_yet
         worker.options["heartbeat_interval"] = worker.options.get("heartbeat_interval") or EVENT_HEARTBEAT
 
     def start(self, worker: Any) -> None:

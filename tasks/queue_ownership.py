@@ -1,6 +1,6 @@
 """Each worker consumes its share of the dedicated queues, and follows joins and deaths of the others."""
 
-import time
+from collections.abc import Mapping
 from typing import Any
 
 from celery import bootsteps
@@ -10,14 +10,12 @@ from kombu import Queue
 
 from partitioning import QUEUE_PREFIX_DEFAULT, PartitionCoordinator, Standing, initial_sync_queues
 from tasks.settings import Settings
-from tasks.transport import Queues
+from tasks.transport import Waiting
 
 logger = get_logger(__name__)
 
 #: The group of the workers that divide the dedicated queues among themselves.
 GROUP = "initial-sync"
-#: Seconds between looks for queues that the settings no longer name, but that still hold tasks.
-LEFTOVERS_EVERY = 10.0
 #: When a task has waited for so many seconds, its queue's worker is busy, or dead.
 OVERDUE = 1.0
 #: The longest pause in seconds before a silent backend is asked again.
@@ -34,9 +32,9 @@ def coordinator_of(settings: Settings, member: str | None = None, weight: float 
 class QueueOwnership(bootsteps.StartStopStep):
     """Boot step of the consumer: a member of the group that consumes what the ring gives it.
 
-    Whoever beats (`tasks.life`) has it follow the group in the worker's main loop, so that a worker whose loop is stuck
-    loses its share. While the backend is silent the worker keeps the queues that it has: the lock and the claimed row
-    decide who works, the ring only says who should.
+    Whoever beats (`tasks.life`) has it follow the group and the broker's news in the worker's main loop, so that a
+    worker whose loop is stuck loses its share. While the backend is silent the worker keeps the queues that it has: the
+    lock and the claimed row decide who works, the ring only says who should.
 
     For the same reason a worker may help before the ring says so. It consumes the queues of a worker that missed a
     heartbeat and that it would inherit; those where what a dead worker lost is next; and, when nothing is overdue in
@@ -47,9 +45,7 @@ class QueueOwnership(bootsteps.StartStopStep):
 
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
         super().__init__(consumer, **kwargs)
-        self._leftovers: tuple[str, ...] = ()
         self._helped: set[str] = set()
-        self._looked_at = -LEFTOVERS_EVERY
 
     def include_if(self, consumer: Any) -> bool:
         """True in a worker whose settings make it a member; one that was started with ``-Q`` is none."""
@@ -58,21 +54,22 @@ class QueueOwnership(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         """Join the group, once a process, and follow it, anew with each connection to the broker."""
         consumer.controller.presence.coordinator.join_group(GROUP)
-        if self not in consumer.controller.follows_group:
-            consumer.controller.follows_group.append(self)
+        if self not in consumer.controller.followers:
+            consumer.controller.followers.append(self)
 
     def reconcile(self, consumer: Any) -> None:
-        """Consume what the ring gives this worker by the last heartbeat, and nothing else."""
+        """Consume what the ring gives this worker by the last heartbeat, and what else it helps with."""
+        news = consumer.controller.news()
+        waiting = {name: next_ for name, next_ in news.waiting.items() if _is_dedicated(name)} if news else {}
         coordinator = consumer.controller.presence.coordinator
         configured = initial_sync_queues(consumer.app.settings.initial_sync_queues)
-        self._look_for_leftovers(consumer, configured)
-        everything = (*configured, *self._leftovers)
+        everything = (*configured, *sorted(waiting.keys() - set(configured)))  # another number of queues left those
         wanted = coordinator.my_share(GROUP, everything)
         if wanted is None:
             return
         helped = set(coordinator.my_inheritance(GROUP, everything))
         if coordinator.state.groups[GROUP].standing is Standing.ACTIVE:
-            helped |= _overdue(Queues(consumer.connection), set(wanted), self._helped)
+            helped |= _overdue(waiting, set(wanted), self._helped)
         consumed = _consumed(consumer)
         given_up = sorted(consumed.difference(wanted, helped))
         taken = sorted(helped.union(wanted) - consumed)
@@ -86,23 +83,18 @@ class QueueOwnership(bootsteps.StartStopStep):
             )  # fmt: skip
         self._helped = helped
 
-    def _look_for_leftovers(self, consumer: Any, configured: tuple[str, ...]) -> None:
-        if time.monotonic() - self._looked_at >= LEFTOVERS_EVERY:
-            self._leftovers = _leftovers(Queues(consumer.connection), configured)
-            self._looked_at = time.monotonic()
 
-
-def _overdue(queues: Queues, own: set[str], before: set[str]) -> set[str]:
+def _overdue(occupied: Mapping[str, Waiting | None], own: set[str], before: set[str]) -> set[str]:
     """In which queues of others a worker helps: where a dead worker's task is next, or one is overdue.
 
     For the latter it must have none in its own queues.
 
     Args:
-        queues: those of the broker.
+        occupied: how the next task waits of each dedicated queue in which tasks live.
         own: the queues that the ring gives it.
         before: what it helped with until now, which it goes on with while anything waits there.
     """
-    waiting = queues.waiting(f"{QUEUE_PREFIX_DEFAULT}.")
+    waiting = {name: task for name, task in occupied.items() if task}
     others = {name: task for name, task in waiting.items() if name not in own}
     lost = {name for name, task in others.items() if task.lost_before}
     if any(name in own and task.seconds >= OVERDUE for name, task in waiting.items()):
@@ -131,8 +123,3 @@ def _cancel(consumer: Any, names: list[str]) -> None:
     consumer.app.amqp.queues.deselect(names)
     for name in names:
         consumer.task_consumer.cancel_by_queue(name)
-
-
-def _leftovers(queues: Queues, configured: tuple[str, ...]) -> tuple[str, ...]:
-    """Dedicated queues that another number of queues has left behind, and that still hold tasks."""
-    return tuple(name for name in queues.occupied() if _is_dedicated(name) and name not in configured)

@@ -7,6 +7,7 @@ holders end.
 """
 
 import threading
+import time
 from contextlib import nullcontext
 from random import uniform
 from typing import Any
@@ -23,6 +24,8 @@ logger = get_logger(__name__)
 
 #: So many requests without a parked task are looked at in one pass: mostly these tasks are just about to be parked.
 LOOKED_AT = 200
+#: Seconds after which a pass is made even where the broker says that nothing is parked: a request may have been left.
+ANYWAY_EVERY = 30.0
 
 
 class Reconciler:
@@ -69,7 +72,7 @@ class Reconciler:
 
 
 class ReconcileParked(bootsteps.StartStopStep):
-    """Boot step of the worker: a thread that makes a pass every few seconds.
+    """Boot step of the worker: a thread that makes a pass every few seconds while anything is parked.
 
     It has connections of its own, so that neither a silent broker nor a silent database of locks holds up the worker.
     """
@@ -81,6 +84,8 @@ class ReconcileParked(bootsteps.StartStopStep):
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._app = worker.app
+        self._worker = worker
+        self._anyway_at = 0.0
 
     def start(self, worker: Any) -> None:
         """Start the thread, and hear of tasks that were revoked."""
@@ -115,4 +120,12 @@ class ReconcileParked(bootsteps.StartStopStep):
             with locks_of_tasks(self._app.settings.lock_url, lambda: nullcontext(queues)) as locks:
                 reconciler = Reconciler(queues, locks)
                 while not self._ended.wait(every * uniform(0.9, 1.1)):  # noqa: S311 - spreads load only
-                    reconciler.make_pass(every * 0.85)
+                    if self._is_due():
+                        reconciler.make_pass(every * 0.85)
+
+    def _is_due(self) -> bool:
+        news = self._worker.news()
+        due = news is None or news.parking or time.monotonic() >= self._anyway_at
+        if due:
+            self._anyway_at = time.monotonic() + ANYWAY_EVERY
+        return due

@@ -10,14 +10,11 @@ from celery import bootsteps
 from celery.utils.log import get_logger
 
 from tasks.admission import SILENCE
-from tasks.transport import kept_for_urgent
+from tasks.transport import News, kept_for_urgent
 from tasks.transport.worker import QueueStep, blocks_the_loop, slots_of
 from tasks.workers import Register, Stage
 
 logger = get_logger(__name__)
-
-#: Seconds between two looks at the sizes.
-LOOK_EVERY = 2.0
 
 
 class FollowSizes(bootsteps.StartStopStep):
@@ -32,23 +29,23 @@ class FollowSizes(bootsteps.StartStopStep):
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
         super().__init__(consumer, **kwargs)
         self._worker = consumer.controller
-        self._timer: Any = None
+        self._heard: News | None = None
         self._added = 0
         make_threads_resizable(consumer.pool)
 
     def start(self, consumer: Any) -> None:
         """Follow the sizes from now on; a solo pool has one slot for ever."""
-        if not blocks_the_loop(consumer.pool):
-            self._timer = consumer.timer.call_repeatedly(LOOK_EVERY, self._follow, (consumer,))
+        if not blocks_the_loop(consumer.pool) and self not in self._worker.followers:
+            self._worker.followers.append(self)
 
-    def stop(self, consumer: Any) -> None:
-        """Leave the pool as it is: the connection is gone, or the worker ends."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _follow(self, consumer: Any) -> None:
+    def reconcile(self, consumer: Any) -> None:
+        """Bring the pool in line with the sizes, once for all that the broker tells of them."""
+        news = self._worker.news()
+        if news is None or news is self._heard:
+            return
+        self._heard = news
         try:
-            wanted = self._wanted()
+            wanted = self._wanted(news.sizes)
         except SILENCE as error:
             logger.info("The sizes of the queues are not known, and are asked for again: %s", error)
             return
@@ -57,11 +54,9 @@ class FollowSizes(bootsteps.StartStopStep):
         if delta:
             self._added += change(consumer, delta)
 
-    def _wanted(self) -> int:
+    def _wanted(self, sizes: Mapping[str, int]) -> int:
         """How many slots this worker's share of the sizes takes."""
         app = self._worker.app
-        with app.queues() as queues:
-            sizes = queues.limits()
         mine = {queue: size for queue, size in sizes.items() if queue in app.amqp.queues.consume_from}
         share = largest_share(mine, self._consumers_of(mine))
         wanted = share + kept_for_urgent(app.settings.reserved_slots, share)

@@ -17,7 +17,16 @@ from tasks.transport.look import HeldBy, HeldTask, Look
 from tasks.transport.obituary import buried
 from tasks.transport.outbox import Outbox
 from tasks.transport.parking import ParkableRequest, Parked
-from tasks.transport.records import Announcement, DeadLetter, ListedTask, NewTask, QueueStats, State
+from tasks.transport.records import (
+    Announcement,
+    DeadLetter,
+    ListedTask,
+    News,
+    NewTask,
+    QueueStats,
+    State,
+    Waiting,
+)
 from tasks.transport.sentinel import SentinelTransport
 from tasks.transport.shown import LONGEST as LONGEST_SHOWN
 from tasks.transport.shown import quick_repr
@@ -39,6 +48,7 @@ __all__ = [
     "ListedTask",
     "Look",
     "NewTask",
+    "News",
     "NoSuchTask",
     "Outbox",
     "ParkableRequest",
@@ -53,6 +63,7 @@ __all__ = [
     "Transport",
     "TransportError",
     "UnsupportedKombu",
+    "Waiting",
     "buried",
     "install",
     "kept_for_urgent",

@@ -11,7 +11,7 @@ import redis
 from tasks.transport.envelope import MICROSECONDS, exact_priority
 from tasks.transport.errors import NoSuchTask, no_such, refusal
 from tasks.transport.look import Look
-from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats, State, Waiting, found
+from tasks.transport.records import DeadLetter, ListedTask, NewTask, QueueStats, State, found
 
 Gate = Literal["block", "reject"]
 """What adders do while a queue is quiesced: wait, or give up."""
@@ -54,18 +54,6 @@ class Queues:
     def occupied(self) -> list[str]:
         """Return the names of the queues in which a task lives: waits, or runs; sorted."""
         return [name.decode() for name in self._call("occupied")]
-
-    def waiting(self, prefix: str = "") -> dict[str, Waiting]:
-        """Return how the next task of each queue waits; a queue that is paused, or in which none is ready, is left out.
-
-        Args:
-            prefix: what the names of the queues begin with. Defaults to "": all queues.
-        """
-        flat = self._call("waiting", prefix)
-        return {
-            flat[at].decode(): Waiting(int(flat[at + 1]) / MICROSECONDS, flat[at + 2] == b"1")
-            for at in range(0, len(flat), 3)
-        }
 
     # -- adding
 
@@ -193,11 +181,6 @@ class Queues:
     def limit(self, queue: str, slots: int | None) -> None:
         """Let at most `slots` tasks of `queue` run at once, over all workers; None takes the limit away."""
         self._call("limit", queue, "" if slots is None else slots)
-
-    def limits(self) -> dict[str, int]:
-        """Return how many tasks run at once of each queue that has a limit."""
-        flat = self._call("limits")
-        return {flat[i].decode(): int(flat[i + 1]) for i in range(0, len(flat), 2)}
 
     def bound(self, queue: str, max_queued: int | None, max_parked: int | None) -> None:
         """Let `queue` take no new work while so many tasks live in it, or so many of them are parked.

@@ -17,24 +17,33 @@ from tasks.transport.settling import Settlements
 
 logger = logging.getLogger(__name__)
 
+LONGEST_HEARTBEAT = 2.0
+"""Seconds; nobody is woken for a task that is due later than this, so an idle consumer looks at least this often."""
+
 CLAIM = "CLAIM"
 """The kind of the connection on which claims travel."""
+
+
+def heartbeat_of(lease: float, wanted: float = 0.0) -> float:
+    """Return how many seconds lie between two heartbeats: as many as are wanted, else so few that three may fail."""
+    return wanted or min(LONGEST_HEARTBEAT, lease / 4)
 
 
 class Channel(ProducingChannel):
     """A kombu channel that holds what it was given under a lease, and settles it by script.
 
-    Transport options, times in seconds: `lease` (8) after which a silent consumer is dead, `heartbeat` (1) between
-    signs of life of an idle one, `restart_grace` (40) after a server's start in which nobody is declared dead,
-    `adopt_every` (5) seconds between looks at kombu's own lists, for messages of a stock producer (0: never),
-    `max_redeliveries` (5), `reserved_slots` (None: see `kept_for_urgent`) for tasks of `reserved_priority` (-20) or a
-    lower number, `max_queued` and `max_parked` (0: any number) tasks with which a queue takes no new work.
+    Transport options, times in seconds: `lease` (8) after which a silent consumer is dead, `heartbeat` (0: a quarter of
+    the lease, at most 2) between signs of life of an idle one, `restart_grace` (40) after a server's start in which
+    nobody is declared dead, `adopt_every` (5) seconds between looks at kombu's own lists, for messages of a stock
+    producer (0: never), `max_redeliveries` (5), `reserved_slots` (None: see `kept_for_urgent`) for tasks of
+    `reserved_priority` (-20) or a lower number, `max_queued` and `max_parked` (0: any number) tasks with which a queue
+    takes no new work.
     """
 
     QoS = QoS
 
     lease = 8.0
-    heartbeat = 1.0
+    heartbeat = 0.0
     restart_grace = 40.0
     adopt_every = 5.0
     max_redeliveries = 5
@@ -56,7 +65,8 @@ class Channel(ProducingChannel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not 0 < self.heartbeat <= min(2.0, self.lease / 3):
+        self.heartbeat = heartbeat_of(self.lease, self.heartbeat)
+        if not 0 < self.heartbeat <= min(LONGEST_HEARTBEAT, self.lease / 3):
             raise ValueError(
                 f"heartbeat={self.heartbeat} does not fit lease={self.lease}: "
                 "it must be above 0, at most 2 seconds and at most a third of the lease"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.transport.consumer import Consumer, Holding
 from tasks.transport.envelope import MICROSECONDS, Delivery
 from tasks.transport.errors import CONNECTION_LOST
+from tasks.transport.records import News
 from tasks.transport.scripts import load, script
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Claims:
     """The questions of one channel to the broker, and what their answers bring.
 
     The channel is *idle* when the broker had less to give than was asked for: then the broker wakes it, and it
-    asks by itself only to renew its lease, every `heartbeat` seconds.
+    asks by itself only every `heartbeat` seconds. Such a claim renews the lease, and it brings the news.
 
     Attributes:
         slots: how many tasks could start now. Defaults to None: as many as the prefetch count allows.
@@ -49,7 +50,10 @@ class Claims:
         self._idle = False
         self._registered = False
         self._look_at = 0.0
+        self._beat_at = 0.0
         self._sent_at = 0.0
+        self._news: News | None = None
+        self._news_at = 0.0
         self._adopted_at = 0.0
         self._number = 0
         self._telling: list[Holding] = []
@@ -58,6 +62,11 @@ class Claims:
     def consumer(self) -> Consumer:
         """The identity of this process on the broker."""
         return self.channel.consumer
+
+    @property
+    def news(self) -> News | None:
+        """What the last heartbeat brought; None when that is longer than a lease ago."""
+        return self._news if monotonic() - self._news_at < self.channel.lease else None
 
     # -- when to ask
 
@@ -72,6 +81,7 @@ class Claims:
         self.consumer.untake(self._telling)
         self._telling = []
         self._idle = self._registered = False
+        self._beat_at = 0.0
 
     def look_again(self) -> None:
         """Ask at the next opportunity, whatever the broker said last."""
@@ -79,13 +89,13 @@ class Claims:
         self._look_at = 0.0
 
     def beat(self) -> None:
-        """Ask when the last question is a heartbeat ago; drop a connection that never answers."""
+        """Let the loop ask when it is time; drop a connection that never answers."""
         waited = monotonic() - self._sent_at
         if self.channel.claiming and waited > self.channel.lease:
             logger.warning("The broker has not answered for %.0f s; reconnecting.", waited)
             self.channel.client.connection.disconnect()
-        elif waited >= 0.9 * self.channel.heartbeat:
-            self._look_at = 0.0
+        else:
+            self.channel.wake_up_in(self._look_at - monotonic())
 
     def adopt(self) -> None:
         """Take over messages that a stock producer left in kombu's lists, now and then."""
@@ -128,17 +138,20 @@ class Claims:
 
     def _send(self, free: int, queues: list[str]) -> None:
         self._telling, terms = self.channel.settlements.take()
-        self._number, question = self._question(free, queues)
         self._sent_at = monotonic()
-        self._look_at = self._sent_at + self.channel.heartbeat
+        curious = self._sent_at >= self._beat_at
+        if curious:
+            self._beat_at = self._sent_at + self.channel.heartbeat
+        self._look_at = self._beat_at
+        self._number, question = self._question(free, queues, curious=curious)
         self.channel.send_claim("EVALSHA", script("claim").sha, 1, self.channel.root, *terms, *question)
 
-    def _question(self, free: int, queues: list[str]) -> tuple[int, list[Any]]:
+    def _question(self, free: int, queues: list[str], *, curious: bool) -> tuple[int, list[Any]]:
         """Return the number of a claim and its second half, which asks for tasks."""
         number, channel = self.consumer.number_claim(), self.channel
         registered = "1" if self._registered else "0"
         reserved = kept_for_urgent(channel.reserved_slots, self.size() if self.size else 0)
-        return number, [number, free, reserved, channel.reserved_priority, registered, *queues]
+        return number, [number, free, reserved, channel.reserved_priority, registered, int(curious), *queues]
 
     def get_one(self, queue: str) -> dict[str, Any]:
         """Claim one task of `queue` at once.
@@ -157,7 +170,7 @@ class Claims:
 
     def _claim_one(self, queue: str) -> list[tuple[str, Delivery]]:
         finished, terms = self.channel.settlements.take()
-        number, question = self._question(1, [queue])
+        number, question = self._question(1, [queue], curious=False)
         try:
             answer = self.channel.call("claim", *terms, *question)
         except CONNECTION_LOST:
@@ -201,7 +214,9 @@ class Claims:
     def _accept(self, answer: list[Any], number: int) -> list[tuple[str, Delivery]]:
         if not self.channel.settlements.told(answer):
             return []
-        _, _, idle, next_due, given, _ = answer
+        _, _, idle, next_due, given, _, news = answer
+        if news:
+            self._news, self._news_at = News.from_answer(*news), self._sent_at
         self._idle = self._registered = idle == b"1"
         if int(next_due) >= 0:
             self._look_at = min(self._look_at, monotonic() + int(next_due) / MICROSECONDS)

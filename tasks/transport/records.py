@@ -64,6 +64,35 @@ class Waiting(NamedTuple):
 
 
 @dataclass(frozen=True)
+class News:
+    """What a worker hears from the broker with each heartbeat.
+
+    Attributes:
+        parking: whether tasks are parked.
+        sizes: how many tasks run at once of each queue that has a limit.
+        waiting: how the next task waits of each queue in which tasks live; None where it is paused, or none is ready.
+    """
+
+    parking: bool
+    sizes: dict[str, int]
+    waiting: dict[str, Waiting | None]
+
+    @classmethod
+    def from_answer(cls, parking: int, limits: Sequence[bytes], waiting: Sequence[bytes]) -> Self:
+        """Read what ``claim.lua`` tells."""
+        return cls(
+            parking=parking > 0,
+            sizes={limits[i].decode(): int(limits[i + 1]) for i in range(0, len(limits), 2)},
+            waiting={
+                waiting[i].decode(): Waiting(int(waiting[i + 1]) / MICROSECONDS, waiting[i + 2] == b"1")
+                if waiting[i + 1]
+                else None
+                for i in range(0, len(waiting), 3)
+            },
+        )
+
+
+@dataclass(frozen=True)
 class ListedTask:
     """One living task. Times are epoch seconds on the server's clock; `due` is set for delayed tasks only."""
 

@@ -88,7 +88,7 @@ class Settlements:
 
     def keep_alive(self) -> None:
         """Settle and renew from another thread, unless the event loop did so lately."""
-        if self.consumer.known and monotonic() - self._renewed_at > 2 * self.channel.heartbeat:
+        if self.consumer.known and monotonic() - self._renewed_at > 1.5 * self.channel.heartbeat:
             self.settle()
 
     def settle_refused(self) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tasks.transport.channel import Channel
+from tasks.transport.channel import Channel, heartbeat_of
 from tasks.transport.errors import UnsupportedKombu
 from tasks.transport.kombu_parts import KOMBU_VERSION, BaseTransport
 from tasks.transport.poller import Poller
@@ -33,7 +33,8 @@ class Transport(BaseTransport):  # type: ignore[misc] # see kombu_parts
         """Let `loop` poll this transport's connections and beat its heart."""
         self.cycle.loop = loop
         super().register_with_event_loop(connection, loop)
-        heartbeat = connection.client.transport_options.get("heartbeat", self.Channel.heartbeat)
+        options = connection.client.transport_options
+        heartbeat = heartbeat_of(options.get("lease", self.Channel.lease), options.get("heartbeat", 0.0))
         loop.call_repeatedly(heartbeat, self.cycle.beat)
 
     def _collect(self, connection: Any) -> None:

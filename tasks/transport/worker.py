@@ -37,7 +37,7 @@ class Keeper:
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._channel.heartbeat):
+        while not self._stopped.wait(self._channel.heartbeat / 2):
             if self._channel.closed:
                 return
             try:

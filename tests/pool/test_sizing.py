@@ -68,6 +68,7 @@ def test_a_pool_that_an_operator_grew_keeps_that_beside_a_size(
 ) -> None:
     # Given a worker that an operator made larger by one, and a size beyond that
     start_worker("--pool", kind, "--concurrency", "1")
+    wait_until(lambda: app.control.ping(timeout=1))  # a worker that is ready hears broadcasts a moment later
     app.control.pool_grow(1, reply=True, timeout=3)
     wait_until(lambda: slots() == {"w0@test": 2})
     pool.resize("actions", 3)

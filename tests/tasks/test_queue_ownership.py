@@ -1,4 +1,3 @@
-import functools
 import itertools
 import signal
 import time
@@ -15,7 +14,7 @@ from partitioning import GroupView, PartitionCoordinator, initial_sync_queues
 from tasks import app, initial_sync, queue_ownership
 from tasks.app import SYNCHRONISE
 from tasks.inventory import Subcloud, SyncState
-from tasks.transport import NewTask, Queues
+from tasks.transport import Waiting
 from tests.processes import Workers, free_port, wait_until
 
 LEASE = 2.0
@@ -160,50 +159,33 @@ def test_fewer_queues_lose_nothing_that_waits_in_those_that_are_no_more(fleet: A
     eventually(lambda: all_completed(fleet, names))
 
 
-def test_queues_that_the_settings_no_longer_name_are_looked_after_while_they_hold_tasks(fleet: Any) -> None:
-    # Given tasks in one queue, which another number of queues does not have
-    request(fleet, 1)
-    with app.connection_for_read() as connection:
-        queues = Queues(connection)
-        [kept] = queue_ownership._leftovers(queues, ())
-        assert kept in QUEUES
+def test_a_worker_helps_where_tasks_are_overdue_but_not_while_its_own_are() -> None:
+    # Given a worker of one queue, and a task that has only just arrived in another
+    own, other = {"initial-sync.000"}, "initial-sync.001"
+    new, old, lost = Waiting(0.1, lost_before=False), Waiting(1.5, lost_before=False), Waiting(0.1, lost_before=True)
 
-        # Then it is looked after, unless it is configured or empty
-        assert queue_ownership._leftovers(queues, (kept,)) == ()
-        connection.default_channel.queue_purge(kept)
-        assert queue_ownership._leftovers(queues, ()) == ()
+    def helps(**waiting: Waiting | None) -> bool:
+        found = queue_ownership._overdue(
+            {"initial-sync.000": waiting.get("own"), other: waiting.get("other")}, own, before
+        )
+        assert found <= {other}
+        return bool(found)
 
+    # Then it is left to its worker, unless this one helps there already
+    before: set[str] = set()
+    assert not helps(other=new)
+    before = {other}
+    assert helps(other=new)
+    before = set()
 
-def test_a_worker_helps_where_tasks_are_overdue_but_not_while_its_own_are(
-    fleet: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given tasks in two queues, of which one is a worker's own
-    with app.connection_for_read() as connection:
-        queues = Queues(connection)
-        queues.add([NewTask(f"{name}.001", name, "{}") for name in ("initial-sync", "other")])
-        overdue = functools.partial(queue_ownership._overdue, queues)
+    # When it is overdue, then this one helps, unless it has overdue work of its own, or nothing can start there
+    assert helps(other=old)
+    assert helps(other=old, own=new)
+    assert not helps(other=old, own=old)
+    assert not helps(other=None)
 
-        # Then what has only just arrived is left to its worker, unless this one helps there already
-        monkeypatch.setattr(queue_ownership, "OVERDUE", 3600.0)
-        assert overdue({"initial-sync.000"}, set()) == set()
-        assert overdue({"initial-sync.000"}, {"initial-sync.001"}) == {"initial-sync.001"}
-
-        # When it is overdue, then this one helps, unless it has overdue work of its own, or the queue is paused
-        monkeypatch.setattr(queue_ownership, "OVERDUE", 1e-6)
-        assert overdue({"initial-sync.000"}, set()) == {"initial-sync.001"}
-        assert overdue({"initial-sync.001"}, {"initial-sync.000"}) == set()
-        queues.pause("initial-sync.001", "a reason")
-        assert overdue({"initial-sync.000"}, set()) == set()
-        queues.resume("initial-sync.001", "a reason")
-
-        # When a dead worker had it before, then this one helps whatever it has to do
-        queues.add([NewTask("initial-sync.000", "own", "{}")])
-        assert overdue({"initial-sync.000"}, set()) == set()
-        with app.broker_client() as client:
-            key = "fleetring:q:initial-sync.001:tasks"
-            arrival, priority, _, rest = client.hget(key, "initial-sync").split(b" ", 3)
-            client.hset(key, "initial-sync", b" ".join((arrival, priority, b"1", rest)))
-        assert overdue({"initial-sync.000"}, set()) == {"initial-sync.001"}
+    # When a dead worker had it before, then this one helps whatever it has to do
+    assert helps(other=lost, own=old)
 
 
 @pytest.mark.system

@@ -39,7 +39,9 @@ def claim(queues: Queues) -> Claim:
     """Claims up to ten tasks for a consumer, and returns their members."""
 
     def ask(consumer: str, *names: str, lease: int = HOUR) -> list[str]:
-        given = queues._call("claim", consumer, "0", lease, 0, 5, 0, 1, 10, 0, -20, "0", *(names or ("actions",)))[4]
+        given = queues._call("claim", consumer, "0", lease, 0, 5, 0, 1, 10, 0, -20, "0", "0", *(names or ("actions",)))[
+            4
+        ]
         return [member.decode() for member in given[1::4]]
 
     return ask

@@ -8,7 +8,7 @@ import pytest
 import redis
 from celery import Celery
 
-from tasks.transport import DuplicateTask, NewTask, NoSuchTask, Queues
+from tasks.transport import DuplicateTask, News, NewTask, NoSuchTask, Queues
 from tasks.transport.scripts import ROOT
 
 Wait = Callable[..., Any]
@@ -82,17 +82,65 @@ def test_a_batch_is_added_whole_or_not_at_all(queues: Queues) -> None:
     assert order(queues) == []
 
 
-def test_for_how_long_the_next_task_of_each_queue_waits_is_told(queues: Queues) -> None:
-    # Given tasks in three queues, of which one is paused and one has only what is not due yet
+def claim(queues: Queues, consumer: str, lease: float, *consumed: str, news: int = 0) -> list[Any]:
+    """Claim one task, and return the answer."""
+    answer: list[Any] = queues._call(
+        "claim", consumer, "0", round(lease * 1e6), 0, 5, 0, 1, 1, 0, -20, "0", news, *consumed
+    )
+    return answer
+
+
+def test_a_worker_hears_how_the_next_task_of_each_queue_waits_what_sizes_there_are_and_whether_tasks_are_parked(
+    queues: Queues,
+) -> None:
+    def news() -> News:
+        return News.from_answer(*claim(queues, "curious", 60.0, news=1)[6])
+
+    # Given tasks in four queues, of which one is paused and one has only what is not due yet, and an empty queue
     queues.add([NewTask(name, f"in {name}", "{}") for name in ("a.1", "a.2", "b.1")])
     queues.add([NewTask("a.3", "later", "{}", delay=60)])
+    queues.add([NewTask("c.1", "in c.1", "{}")])
+    queues.cancel("in c.1")
     queues.pause("a.2", "a reason")
 
-    # Then the others are told, with an age that grows
-    [(name, (age, lost_before))] = queues.waiting("a.").items()
-    assert (name, lost_before) == ("a.1", False)
-    assert queues.waiting()["a.1"].seconds > age
-    assert queues.waiting().keys() == {"a.1", "b.1"}
+    # Then all where tasks live are told, and how the next task waits, with an age that grows
+    first, second = news(), news()
+    assert first.waiting.keys() == {"a.1", "a.2", "a.3", "b.1"}
+    assert [name for name, task in first.waiting.items() if task is None] == ["a.2", "a.3"]
+    assert first.waiting["a.1"] is not None
+    assert second.waiting["a.1"] is not None
+    assert second.waiting["a.1"].seconds > first.waiting["a.1"].seconds
+    assert not second.waiting["a.1"].lost_before
+
+    # And there are no sizes, and nothing is parked
+    assert (first.sizes, first.parking) == ({}, False)
+
+    # When there are, then that is told, too; but only to who asks for it
+    queues.limit("b.1", 3)
+    claim(queues, "somebody", 60.0, "a.1")
+    park_what_is_held_by("somebody", queues)
+    told = news()
+    assert (told.sizes, told.parking, told.waiting["a.1"]) == ({"b.1": 3}, True, None)
+    assert claim(queues, "curious", 60.0)[6] == []
+
+
+def test_a_consumer_hears_when_another_one_will_be_dead_and_looks_at_once_for_a_second(queues: Queues) -> None:
+    # Given a consumer of a long lease, and two that will be dead soon, of which one holds a task
+    queues.add([NewTask("actions", "one", "{}")])
+    claim(queues, "survivor", 60.0)
+    claim(queues, "victim", 0.2, "actions")
+    claim(queues, "another", 0.3, "actions")
+
+    # Then it hears when to look
+    assert 0 < int(claim(queues, "survivor", 60.0)[3]) <= 200_000
+
+    # When it looks then, then it has the task, and looks at once for whoever else is dead
+    time.sleep(0.35)
+    _, _, _, next_look, given, died, _ = claim(queues, "survivor", 60.0, "actions")
+    assert (given[0], died) == (b"actions", [b"victim", b"one"])
+    assert int(next_look) == 0
+    assert claim(queues, "survivor", 60.0)[5] == [b"another"]
+    assert int(claim(queues, "survivor", 60.0)[3]) > 50_000_000
 
 
 def test_a_living_id_cannot_be_taken_twice(queues: Queues) -> None:
@@ -123,7 +171,7 @@ def test_a_queue_runs_when_no_reason_for_a_pause_is_left(app: Celery, queues: Qu
 def test_statistics_count_each_kind(app: Celery, queues: Queues) -> None:
     # Given tasks of three priorities, a delayed one, and one that a consumer parks
     app.send_task("add")
-    queues._call("claim", "somebody", "0", 10**9, 0, 5, 0, 1, 1, 0, -20, "0", "actions")
+    claim(queues, "somebody", 1000.0, "actions")
     park_what_is_held_by("somebody", queues)
     for priority in (-20, 0, 0, 10):
         app.send_task("add", priority=priority)

@@ -104,7 +104,7 @@ class QueueMachine(RuleBasedStateMachine):
     def claim(self, consumer: str, free: int, queues: tuple[str, ...], reserved: int = 0) -> list[str]:
         expected = self.hand_out(consumer, free, queues, reserved)
         number = next(self.clock)
-        question = (number, free, reserved, URGENT, "1", *queues)
+        question = (number, free, reserved, URGENT, "1", "0", *queues)
         given = call(self.client, "claim", consumer, "0", HOUR, 0, LIMIT, 0, *question)[4]
         assert [member[16:].decode() for member in given[1::4]] == expected
         for task_id, queue, member in zip(expected, given[::4], given[1::4], strict=True):
@@ -285,7 +285,7 @@ class QueueMachine(RuleBasedStateMachine):
                 self.let_go(consumer, receipt)
         for task_id in self.held_by(consumer):
             self.put_back(task_id, counts=True)
-        known = call(self.client, "claim", consumer, "1", HOUR, 0, LIMIT, 0, 0, 1, 0, -20, "0", *QUEUES)
+        known = call(self.client, "claim", consumer, "1", HOUR, 0, LIMIT, 0, 0, 1, 0, -20, "0", "0", *QUEUES)
         assert known == [b"lost"]
 
     @rule(consumer=consumers, lost=st.data())

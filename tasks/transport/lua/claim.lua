@@ -5,18 +5,22 @@
 -- ARGV[4]  grace after a server's start, in which nobody is declared dead (microseconds)
 -- ARGV[5]  redeliveries allowed  ARGV[6]  number of finished tasks, then member and receipt of each, then,
 --          unless it only settles: number of this claim, free slots, slots kept for urgent tasks, largest priority
---          number that is urgent, '1' when it may be registered as idle, the queues it consumes
+--          number that is urgent, '1' when it may be registered as idle, '1' when it wants the news, the queues it
+--          consumes
 -- Returns  {'lost'} when its lease is gone, else
---          {'ok', {queue, id, worker, reason, ...} of tasks buried, '1' when registered as idle, microseconds to the next
---           due task or -1, {queue, member, '1' when expired, record, ...},
---           {consumer, id of each task that it had, ...} of a consumer found dead}
+--          {'ok', {queue, id, worker, reason, ...} of tasks buried, '1' when registered as idle, microseconds until a
+--           task is due or another consumer is dead or -1, {queue, member, '1' when expired, record, ...},
+--           {consumer, id of each task that it had, ...} of a consumer found dead,
+--           the news, if wanted: {above 0 when tasks are parked, {queue, limit, ...}, {queue in which tasks live, microseconds
+--           since the arrival of its next task, '' without one, '1' when a worker lost that before, ...}}}
 -- Cost     O(finished + queues * free * log N), and O(log N) for each ordering key of a task;
---          the returns of a dead consumer come on top
+--          the returns of a dead consumer come on top, and the news, O(all queues)
 local consumer, lease = ARGV[1], tonumber(ARGV[3])
 local grace, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 local question = 7 + 2 * tonumber(ARGV[6]) -- where it begins
 local number, free, reserved = ARGV[question], tonumber(ARGV[question + 1] or '0'), tonumber(ARGV[question + 2])
 local urgent, registered = tonumber(ARGV[question + 3]), ARGV[question + 4] == '1'
+local curious = ARGV[question + 5] == '1'
 local now, buried, died, queues = clock(), {}, {}, {}
 local LINED_AT_ONCE = 100 -- so long a line of tasks for one node does not hold up the server
 
@@ -26,7 +30,7 @@ for i = 7, question - 1, 2 do
   local queue = let_go(consumer, ARGV[i], ARGV[i + 1])
   if queue then finish(queue, ARGV[i]) end
 end
-for i = question + 5, #ARGV do queues[#queues + 1] = ARGV[i] end
+for i = question + 6, #ARGV do queues[#queues + 1] = ARGV[i] end
 
 -- Live workers need a moment to come back after the server itself was away.
 local function server_is_settled()
@@ -34,15 +38,19 @@ local function server_is_settled()
   return tonumber(uptime) * 1000000 >= grace
 end
 
+-- Returns when to look for the next one.
 local function bury_or_return_the_dead()
-  local dead = redis.call('ZRANGE', root .. 'leases', '-inf', digits(now), 'BYSCORE', 'LIMIT', 0, 1)[1]
-  if not dead or not server_is_settled() then return end
+  local first = redis.call('ZRANGE', root .. 'leases', 0, 0, 'WITHSCORES')
+  local dead, ends = first[1], tonumber(first[2])
+  if ends > now then return ends end
+  if not server_is_settled() then return nil end
   died = { dead }
   for _, holding in ipairs(dispossess(dead)) do
     died[#died + 1] = string.sub(holding[1], 17)
     put_back(holding[2], holding[1], limit, 'its worker died', dead, now, buried)
   end
   forget_consumer(dead)
+  return now
 end
 
 -- Moves what is due into the queue; returns the next due time.
@@ -94,6 +102,24 @@ local function runnable()
   end
   table.sort(found, in_order)
   return found, next_due
+end
+
+-- What workers look at from time to time, whether they have something to do or not. A queue that is paused has no next
+-- task.
+local function news()
+  local waiting = {}
+  for _, queue in ipairs(known_queues()) do
+    if redis.call('HLEN', key(queue, 'tasks')) > 0 then
+      local runs = redis.call('HEXISTS', root .. 'paused', queue) == 0
+      local head = runs and redis.call('ZRANGE', key(queue, 'ready'), 0, 0)[1]
+      local record, task
+      if head then record, task = lookup(queue, head) end
+      waiting[#waiting + 1] = queue
+      waiting[#waiting + 1] = record and digits(math.max(0, now - tonumber(task.arrival))) or ''
+      waiting[#waiting + 1] = record and task.deliveries > 0 and '1' or '0'
+    end
+  end
+  return { redis.call('EXISTS', root .. 'parking', root .. 'lines'), redis.call('HGETALL', root .. 'limits'), waiting }
 end
 
 local function expired(task)
@@ -158,9 +184,10 @@ local function give_runnable()
   return next_due, true
 end
 
-bury_or_return_the_dead()
+local next_death = bury_or_return_the_dead()
 local next_due, complete
 repeat next_due, complete = give_runnable() until complete or lined == LINED_AT_ONCE
+if next_death and not (next_due and next_due < next_death) then next_due = next_death end
 
 local idle = complete and taken < free
 for _, queue in ipairs(queues) do
@@ -172,4 +199,5 @@ for _, queue in ipairs(queues) do
     redis.call('SREM', key(queue, 'idle'), consumer)
   end
 end
-return { 'ok', buried, idle and '1' or '0', next_due and digits(next_due - now) or '-1', given, died }
+return { 'ok', buried, idle and '1' or '0', next_due and digits(next_due - now) or '-1', given, died,
+         curious and news() or {} }
