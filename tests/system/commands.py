@@ -27,6 +27,7 @@ class Command:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                preexec_fn=_hear_interrupts,  # noqa: PLW1509 - it takes no lock that a thread could have
             )
 
     @property
@@ -49,6 +50,11 @@ class Command:
     def interrupt(self) -> None:
         """Do what Ctrl-C does."""
         self.popen.send_signal(signal.SIGINT)
+
+
+def _hear_interrupts() -> None:
+    """Undo what a shell does to what it starts in the background, these tests perhaps."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def environment() -> dict[str, str]:

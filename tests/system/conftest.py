@@ -18,5 +18,5 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
     yield run
     for command in started:
         if command.popen.poll() is None:
-            command.interrupt()
+            command.popen.terminate()
             command.popen.wait(40)
