@@ -38,6 +38,7 @@ class Look:
         gate: ``block`` or ``reject`` while it is quiesced, for `gate_left` seconds more at most; else empty.
         ahead: how many ready tasks start before the task; None when it is not ready.
         cancelled: whether the running task was asked to end.
+        behind: an ordering key, and the id of the first in its line, where the task stands in that; else None.
     """
 
     queue: str
@@ -52,12 +53,13 @@ class Look:
     gate_left: float
     ahead: int | None
     cancelled: bool
+    behind: tuple[str, str] | None
     consumers: tuple[HeldBy, ...]
 
     @classmethod
     def from_answer(cls, queue: str, answer: Sequence[Any]) -> Self:
         """Read what ``look.lua`` says."""
-        now, ready, running, delayed, parked, limit, paused, gate, left, ahead, cancelled, consumers = answer
+        now, ready, running, delayed, parked, limit, paused, gate, left, ahead, cancelled, line, consumers = answer
         return cls(
             queue=queue,
             at=int(now) / MICROSECONDS,
@@ -71,6 +73,7 @@ class Look:
             gate_left=int(left) / MICROSECONDS,
             ahead=None if ahead < 0 else ahead,
             cancelled=bool(cancelled),
+            behind=(line[0].decode(), line[1].decode()) if line else None,
             consumers=tuple(_held(*consumers[i : i + 4]) for i in range(0, len(consumers), 4)),
         )
 

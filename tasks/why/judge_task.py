@@ -65,6 +65,10 @@ def _delayed(facts: TaskFacts) -> list[Cause]:
 def _parked(facts: TaskFacts) -> list[Cause]:
     locks = _locks(facts)
     queue = waiting_in_queue.causes(facts.queue, facts.task.priority)
+    if facts.queue.look.behind:
+        node, first = facts.queue.look.behind
+        text = f"task {first} came first for {node}, was claimed, and has yet to ask for the lock"
+        return [Cause("turn", text, details={"node": node, "task": first}), *locks]
     if locks:
         return [*locks, *(cause for cause in queue if cause.code != "starting")]
     return [Cause("starting", "its lock was granted to it, and it returns to its queue"), *queue]
@@ -90,6 +94,8 @@ def _next(facts: TaskFacts, cause: Cause) -> tuple[str, float | None]:
         return "returns to its queue, with its arrival kept, when the lease of its worker has ended", None
     if cause.code == "lock":
         return waiting_for_lock.next_in_line(facts.locks, facts.task.id), None
+    if cause.code == "turn":
+        return f"returns to its queue when task {cause.details['task']} has asked for the lock, or has ended", None
     if cause.code == "not-due":
         return "goes into its queue", cause.until
     return waiting_in_queue.next_step(cause, facts.task.queue), None

@@ -18,6 +18,7 @@ Code = Literal[
     "worker-lost",
     "quiesced",
     "order",
+    "turn",
     "starting",
     "finished",
     "failed",

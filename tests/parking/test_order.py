@@ -11,6 +11,7 @@ import pytest
 
 from tasks import LockMode, pool
 from tasks.action import MOST_IN_ORDER
+from tasks.why import why
 from tests.processes import WorkerProcess
 
 pytestmark = pytest.mark.system
@@ -59,6 +60,8 @@ def test_a_later_action_waits_for_one_whose_slot_has_yet_to_ask_for_the_lock(
         # Then the slot that is free takes the one for the other node, though nobody has the lock of the first
         assert elsewhere.get(timeout=60) == "worked"
         assert pool.find(later.id).state == "parked"
+        [cause, *_] = why(later.id).subjects[0].causes
+        assert (cause.code, cause.details) == ("turn", {"node": "node-1", "task": first.id})
 
     # And they run in their order
     assert later.get(timeout=60) == "worked"

@@ -4,6 +4,7 @@
 -- ARGV[1]  queue    ARGV[2]  task id, or ''    ARGV[3]  how many tasks of a consumer are told at most
 -- Returns  {time, ready, running, delayed, parked, limit or '', pause reasons as JSON or '', gate or '', its time left,
 --           number of tasks before the ready task or -1, '1' when the task was cancelled,
+--           {ordering key, id of the first in its line} when the task stands in that line, else {},
 --           {consumer, microseconds of its lease left, number of its tasks, {queue, id, priority, name, ...}, ...}}
 -- Cost     O(log N + consumers + what they hold)
 local queue, id, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -18,6 +19,18 @@ local function place()
   local record = redis.call('HGET', key(queue, 'tasks'), id)
   if not record then return -1 end
   return redis.call('ZRANK', key(queue, 'ready'), parse(record).arrival .. id) or -1
+end
+
+local function in_line_behind()
+  local record = redis.call('HGET', key(queue, 'tasks'), id)
+  local member = record and parse(record).arrival .. id
+  if not record or redis.call('SISMEMBER', root .. 'lined', member) == 0 then return {} end
+  local _, ordering = entry_of(member)
+  for _, name in ipairs(cjson.decode(ordering).keys) do
+    local first = redis.call('ZRANGE', root .. 'line:' .. name, 0, 0)[1]
+    if first ~= member then return { name, string.sub(first, 17) } end
+  end
+  return {}
 end
 
 local function consumers()
@@ -44,5 +57,6 @@ return {
   digits(now), redis.call('ZCARD', key(queue, 'ready')), running(queue),
   redis.call('ZCARD', key(queue, 'delayed')), redis.call('ZCARD', key(queue, 'parked')),
   redis.call('HGET', root .. 'limits', queue) or '', redis.call('HGET', root .. 'paused', queue) or '',
-  mode or '', digits(left or 0), place(), redis.call('SISMEMBER', root .. 'cancelled', id), consumers(),
+  mode or '', digits(left or 0), place(), redis.call('SISMEMBER', root .. 'cancelled', id), in_line_behind(),
+  consumers(),
 }
