@@ -198,7 +198,7 @@ class Owner:
             reply = wait_for_grant(ask, give_up, request.id, wait, self._doorbell)
             if reply.status is Status.GRANTED:
                 self.keep(lock, reply, sent)
-                log.debug("request %s got %r (took %.2f s)", request.id, lock, now() - started)
+                log.debug("request %s got %r (took %.2f s): %s", request.id, lock, now() - started, lock.purpose)
                 return lock
         except BaseException:
             self.undo(request)

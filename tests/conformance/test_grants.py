@@ -1,5 +1,6 @@
 """Who gets a lock, who doesn't, and what is said about it. The same on every store."""
 
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -195,3 +196,22 @@ def test_a_name_may_be_any_text(locks: LockManager, other: LockManager) -> None:
     assert [state.name for state in other.list()] == sorted(NAMES)
     assert all(lock.release() for lock in held)
     assert other.list() == ()
+
+
+def test_each_attempt_grant_and_end_is_logged_with_its_purpose(
+    locks: LockManager, other: LockManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG", "locking"):
+        lock = locks.acquire("node:1", purpose="flash firmware")
+        with pytest.raises(ResourceLocked):
+            other.acquire("node:1", purpose="reboot")
+        lock.release()
+    told = [re.sub(r"\d+\.\d\d s", "N s", record.getMessage()) for record in caplog.records]
+    mine, theirs = ([line for line in told if purpose in line] for purpose in ("flash firmware", "reboot"))
+    attempt, grant, end = (line.removeprefix(f"request {lock.request_id} ") for line in mine)
+    assert attempt == "for 1 names: flash firmware"
+    assert grant.startswith("got ")
+    assert grant.endswith("(took N s): flash firmware")
+    assert end.startswith("ends, ")
+    assert end.endswith("(held for N s): flash firmware")
+    assert [line.partition(" for ")[2] for line in theirs] == ["1 names: reboot"]
