@@ -121,8 +121,7 @@ def idle(client: Redis, seconds: float) -> None:
     os.environ["FLEETRING_POWER_SYNC_SPACING"] = "86400"  # with nothing to do: no periodic task runs
     with worker("idle"):
         until(lambda: "idle@bench" in (app.control.inspect(timeout=2.0).ping() or ()))
-        app.pool.force_close_all()  # from here on only the worker says anything
-        time.sleep(5)  # what it says when it starts is over
+        time.sleep(10)  # what it says when it starts is over, and so is the lease of who asked it
         sent = said(client, seconds)
     del os.environ["FLEETRING_POWER_SYNC_SPACING"]
     print(f"{f'commands of an idle worker, {seconds:.0f} s':40} {sum(sent.values()) / seconds:8.2f} a second   <= 2")
@@ -149,17 +148,18 @@ def said(client: Redis, seconds: float) -> Counter[str]:
 
 def kills(client: Redis, runs: int) -> None:
     """Kill workers and processes of pools, and print how long it takes until somebody else has what they had."""
+    slots = str(runs + 1)  # one is kept for urgent tasks
     with ExitStack() as stack:
         lonely, pooled = initial_sync_queues(2 * runs)[:runs], initial_sync_queues(2 * runs)[runs:]
         print(f"{f'SIGKILL of ..., seconds, {runs} runs':40} {'median':>8} {'p95':>8}   target")
 
         victims = {name: stack.enter_context(worker(name, "-P", "solo", "-Q", name)) for name in lonely}
         send(client, lonely)
-        stack.enter_context(worker("survivor", "-P", "threads", "-c", str(runs), "-Q", ",".join(lonely)))
+        stack.enter_context(worker("survivor", "-P", "threads", "-c", slots, "-Q", ",".join(lonely)))
         until(lambda: "survivor@bench" in (app.control.inspect(timeout=2.0).ping() or ()))
         report("a worker", [recovery(client, name, lambda _, one=victims[name]: one.kill()) for name in lonely])
 
-        stack.enter_context(worker("pool", "-P", "prefork", "-c", str(runs), "-Q", ",".join(pooled)))
+        stack.enter_context(worker("pool", "-P", "prefork", "-c", slots, "-Q", ",".join(pooled)))
         send(client, pooled)
         report(
             "a process of a pool", [recovery(client, name, lambda pid: os.kill(pid, signal.SIGKILL)) for name in pooled]

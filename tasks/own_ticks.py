@@ -15,8 +15,8 @@ from tasks.workers import Stage
 
 #: After so many seconds without a sign of its loop the worker has to take the lead of its own schedule anew.
 LEASE = 15.0
-#: The worker looks at its schedule at least this often, in seconds.
-LONGEST_PAUSE = 5.0
+#: The worker looks at its schedule at least this often, in seconds: twice a lease.
+LONGEST_PAUSE = 7.0
 
 
 class OwnTicks(bootsteps.StartStopStep):
