@@ -10,7 +10,6 @@ from celery import Celery, Task, signals
 from celery.app import amqp
 from celery.backends.redis import RedisBackend
 from celery.result import AsyncResult
-from celery.utils import uuid
 from kombu import Producer
 
 from tasks.admission import admitted
@@ -173,7 +172,7 @@ class Moulds:
 
     def _model(self, call: Call, connection: Any) -> Mould | None:
         outbox = Outbox(self._app, connection)
-        own = {"task_id": call.options.get("task_id") or uuid(), "producer": outbox, "add_to_parent": False}
+        own = {"task_id": call.options.get("task_id") or new_id(), "producer": outbox, "add_to_parent": False}
         call.leave_to_celery(**own)
         mould = Mould(outbox, self._levels, self._clock) if len(outbox.tasks) == 1 else None
         return mould if mould and mould.is_exact else None
@@ -190,9 +189,16 @@ class Moulds:
         check_arguments = task.typing and getattr(task, "__header__", None)
         if check_arguments:
             check_arguments(*args, **kwargs)
-        result: AsyncResult[Any] = task.AsyncResult(options.get("task_id") or uuid())
+        result: AsyncResult[Any] = task.AsyncResult(options.get("task_id") or new_id())
         result.ignored = options.get("ignore_result", task.ignore_result)
         return result, mould.cast(Own(result.id, args, kwargs, options["priority"], ordering), frame)
+
+
+def new_id() -> str:
+    """Return a random UUID; Celery's own way to its text takes three times as long."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def _is_celerys(function: Any) -> bool:

@@ -173,6 +173,29 @@ def test_a_cast_message_is_what_celery_writes(work: Any, options: dict[str, Any]
     )
 
 
+def test_what_the_broker_notes_of_a_task_in_a_batch_is_what_it_notes_of_one_alone(
+    work: Any, broker: redis.Redis
+) -> None:
+    # Given a queue in which priorities are worth some time of waiting
+    with app.queues() as queues:
+        queues.set_ageing("actions", 60)
+
+    # When tasks with and without an order among others go both ways
+    calls = [work.note.s("a"), reboot.s("node-1"), reboot.s(["node-1", "node-2"]), work.note.s("b")]
+    alone = [call.apply_async(priority=7) for call in calls]
+    batch = pool.add_many(calls, priority=7)
+
+    # Then they differ in their arrival only
+    def noted(task_id: str) -> tuple[list[str], float]:
+        record = broker.hget("fleetring:q:actions:tasks", task_id)
+        arrival, *rest = record.partition("\n")[0].split(" ")
+        return rest, broker.zscore("fleetring:q:actions:ready", arrival + task_id) - int(arrival)
+
+    assert [noted(result.id) for result in batch] == [noted(result.id) for result in alone]
+    assert {score for _, score in (noted(result.id) for result in batch)} == {7 * 60 * 1e6}
+    assert len({tuple(rest) for rest, _ in (noted(result.id) for result in batch)}) == 3
+
+
 def test_a_batch_may_mix_tasks_options_delays_and_callbacks(work: Any) -> None:
     # When signatures of all kinds come in one batch
     signatures = [

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from tasks import app, pool
 from tasks.errors import InvalidPriority
 from tasks.sending import Mould
+from tasks.sending.moulds import new_id
 from tasks.transport import ListedTask, QueueClosed
 
 
@@ -125,6 +127,13 @@ def test_what_a_running_task_sends_names_it_and_the_task_with_which_it_all_began
     with inside_a_task(work.anything, id="parent"):
         assert json.loads(sent(work.note.delay("b").id).payload)["headers"]["root_id"] == "parent"
     assert json.loads(sent(work.note.delay("c").id).payload)["headers"]["parent_id"] is None
+
+
+def test_an_id_is_a_random_uuid() -> None:
+    ids = [uuid.UUID(new_id()) for _ in range(100)]
+    assert len(set(ids)) == 100
+    assert {(one.version, one.variant) for one in ids} == {(4, uuid.RFC_4122)}
+    assert len({str(one)[19] for one in ids}) == 4
 
 
 def test_equal_options_of_different_kinds_stay_different(work: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,10 +69,14 @@ local function parse(record)
   }
 end
 
--- An ordering is JSON, so it has no line breaks; most tasks have none.
+-- What a header says behind the arrival. An ordering is JSON, so it has no line breaks; most tasks have none.
+local function rest_of_header(task)
+  local rest = ' ' .. digits(task.priority) .. ' ' .. task.deliveries .. ' ' .. digits(task.expires)
+  return task.ordering == '' and rest .. '\n' or rest .. ' ' .. task.ordering .. '\n'
+end
+
 local function header(task)
-  local head = task.arrival .. ' ' .. digits(task.priority) .. ' ' .. task.deliveries .. ' ' .. digits(task.expires)
-  return task.ordering == '' and head .. '\n' or head .. ' ' .. task.ordering .. '\n'
+  return task.arrival .. rest_of_header(task)
 end
 
 -- The record of a member; nil when the task is gone or was published anew since.
