@@ -6,7 +6,8 @@
 -- Returns  nil when it is nobody's turn, else {member, ...}
 -- Cost     O(1) out of turn, else O(parked)
 if not redis.call('SET', root .. 'turn', '1', 'NX', 'PX', ARGV[1]) then return nil end
-local now, found = clock(), {}
+local now, found, lined = clock(), {}, {}
+for _, member in ipairs(redis.call('SMEMBERS', root .. 'lined')) do lined[member] = true end
 for _, queue in ipairs(redis.call('SMEMBERS', root .. 'parking')) do
   for _, member in ipairs(redis.call('ZRANGE', key(queue, 'parked'), '-inf', digits(now), 'BYSCORE')) do
     local _, task = lookup(queue, member)
@@ -19,7 +20,7 @@ for _, queue in ipairs(redis.call('SMEMBERS', root .. 'parking')) do
   local members = redis.call('ZRANGE', key(queue, 'parked'), 0, -1)
   if #members == 0 then redis.call('SREM', root .. 'parking', queue) end
   for _, member in ipairs(members) do
-    if redis.call('SISMEMBER', root .. 'lined', member) == 0 then found[#found + 1] = member end
+    if not lined[member] then found[#found + 1] = member end
   end
 end
 for _, name in ipairs(sorted(redis.call('SMEMBERS', root .. 'lines'))) do
