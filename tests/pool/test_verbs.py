@@ -153,11 +153,10 @@ def test_a_queue_runs_no_more_tasks_at_once_than_it_has_slots_over_all_workers(
     pool.resize("actions", 3)
     start_worker("--pool", kind)
     pool.add_many([work.hold.s(f"{n}") for n in range(10)])
-    wait_until(lambda: len(journal("began")) == 2)
-    start_worker("--pool", kind)
 
-    # Then 3 run, also with the worker that came later
+    # Then 3 run, for a worker grows with the sizes of its queues; and no more with the worker that comes later
     wait_until(lambda: len(journal("began")) == 3)
+    start_worker("--pool", kind)
     assert pool.stats().running == 3
 
     # When there are to be fewer, then what runs goes on, and nothing starts until fewer run
