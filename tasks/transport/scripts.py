@@ -20,6 +20,8 @@ _SHEBANG = "#!lua flags=allow-oom\n"
 _HELPERS = "-- HELPERS\n"
 """A line in a script before which it has a quick way out, which shall not wait for the other definitions."""
 
+_SHARED = ("_common", "_lines", "_holdings", "_admission")  # each uses only what stands before
+
 _COMMENT = re.compile(r"--.*")
 _WORD = re.compile(r"\w+")
 _NAME = re.compile(r"local (?:function )?(\w+)")
@@ -44,7 +46,7 @@ def script(name: str) -> Script:
 
 def _helpers(script: str) -> str:
     """Return those of the shared definitions that a script needs: each run would make them all, used or not."""
-    shared = (files(__package__) / "lua" / "_common.lua").read_text()
+    shared = "".join((files(__package__) / "lua" / f"{name}.lua").read_text() for name in _SHARED)
     definitions = re.split(r"^(?=local )", _COMMENT.sub("", shared), flags=re.MULTILINE)[1:]
     needed, wanted = [], set(_WORD.findall(_COMMENT.sub("", script)))
     for definition in reversed(definitions):  # each uses only earlier ones

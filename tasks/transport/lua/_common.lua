@@ -205,75 +205,6 @@ local function known_queues()
   return sorted(redis.call('SMEMBERS', root .. 'queues'))
 end
 
--- Where a task that stands in lines belongs: queue, ordering; nil when it stands in none.
-local function entry_of(member)
-  local entry = redis.call('HGET', root .. 'entered', member)
-  if entry then return string.match(entry, '^([^\n]*)\n(.*)$') end
-end
-
--- Takes a task out of its lines; returns the ordering keys of these.
-local function leave_lines(member, ordering)
-  local names = cjson.decode(ordering).keys
-  redis.call('HDEL', root .. 'entered', member)
-  redis.call('SREM', root .. 'lined', member)
-  for _, name in ipairs(names) do
-    redis.call('ZREM', root .. 'line:' .. name, member)
-    redis.call('ZREM', root .. 'line!:' .. name, member)
-  end
-  return names
-end
-
--- Puts the first in each line back into its queue, if it is parked; who no longer lives leaves all of its lines.
-local function let_next_go(names)
-  for _, name in ipairs(names) do -- the list may grow meanwhile
-    local first = redis.call('ZRANGE', root .. 'line:' .. name, 0, 0)[1]
-    local queue, ordering, record, task
-    if first then queue, ordering = entry_of(first) else redis.call('SREM', root .. 'lines', name) end
-    if queue then record, task = lookup(queue, first) end
-    if record then
-      if redis.call('SREM', root .. 'lined', first) == 1 then unpark(queue, first, task) end
-    elseif first then
-      for _, own in ipairs(leave_lines(first, ordering)) do names[#names + 1] = own end
-    end
-  end
-end
-
--- Ends the turn of a task: it has taken its place, or has ended.
-local function end_turn(member)
-  local queue, ordering = entry_of(member)
-  if queue then let_next_go(leave_lines(member, ordering)) end
-end
-
--- A receipt names one delivery: the consumer's own number of the claim that gave the task, and its queue.
-local function queue_on(receipt)
-  return string.sub(receipt, string.find(receipt, ' ', 1, true) + 1)
-end
-
--- Ends a delivery; returns its queue, or nil when the consumer does not hold the task under this receipt (any more).
-local function let_go(consumer, member, receipt)
-  local held = root .. 'held:' .. consumer
-  if redis.call('HGET', held, member) ~= receipt then return nil end
-  redis.call('HDEL', held, member)
-  end_turn(member)
-  return queue_on(receipt)
-end
-
--- All that a consumer holds, as {member, queue, receipt} in order of arrival.
-local function holdings(consumer)
-  local flat, found = redis.call('HGETALL', root .. 'held:' .. consumer), {}
-  for i = 1, #flat, 2 do found[#found + 1] = { flat[i], queue_on(flat[i + 1]), flat[i + 1] } end
-  table.sort(found, function(a, b) return a[1] < b[1] end)
-  return found
-end
-
--- Takes from a consumer all that it holds; returns it.
-local function dispossess(consumer)
-  local held = holdings(consumer)
-  redis.call('DEL', root .. 'held:' .. consumer)
-  for _, holding in ipairs(held) do end_turn(holding[1]) end
-  return held
-end
-
 -- Finds a living task among `queues`: queue, member, record, task; nil when there is none.
 local function find(id, queues)
   for _, queue in ipairs(queues) do
@@ -302,59 +233,6 @@ local function running(queue)
   return redis.call('HLEN', key(queue, 'tasks')) - waiting
 end
 
--- How a queue refuses new tasks while it is quiesced: 'block' or 'reject', and for how long at most; else nil.
-local function gate_of(queue, now)
-  local stored = redis.call('HGET', root .. 'gates', queue)
-  if not stored then return nil end
-  local mode, left = nil, 0
-  for _, gate in pairs(cjson.decode(stored)) do
-    if tonumber(gate.closed_until) > now then
-      mode = (mode == 'reject' or gate.mode == 'reject') and 'reject' or 'block'
-      left = math.max(left, tonumber(gate.closed_until) - now)
-    end
-  end
-  if not mode then redis.call('HDEL', root .. 'gates', queue) end
-  return mode, left
-end
-
--- The id of the task from which a message was sent; nil for one that no task has sent.
-local function parent_in(payload)
-  local readable, message = pcall(cjson.decode, payload)
-  local headers = readable and type(message) == 'table' and message.headers
-  local parent = type(headers) == 'table' and headers.parent_id
-  return type(parent) == 'string' and parent or nil
-end
-
--- Whoever quiesces a queue waits for its tasks, so these may be published again, and so may their children.
-local function is_awaited(queue, id, payload)
-  if find(id, { queue }) then return true end
-  local parent = parent_in(payload)
-  return parent ~= nil and find(parent, { queue }) ~= nil
-end
-
--- The error for `count` tasks more than a queue takes, as it is bounded, else by the publisher's own bounds; nil when
--- there is room. A bound of 0 is none. What was accepted, and what comes of it, is never to be refused.
-local function overflow(queue, count, most, most_parked)
-  local stored = redis.call('HGET', root .. 'bounds', queue)
-  if stored then
-    local tasks, parked = string.match(stored, '^(%S+) (%S+)$')
-    most, most_parked = tonumber(tasks) or most, tonumber(parked) or most_parked
-  end
-  most, most_parked = tonumber(most or '0'), tonumber(most_parked or '0')
-  local held = most > 0 and redis.call('HLEN', key(queue, 'tasks')) or 0
-  if most > 0 and held + count > most then
-    return redis.error_reply('FULL max_queued ' .. held .. ' ' .. digits(most) .. ' ' .. queue)
-  end
-  held = most_parked > 0 and redis.call('ZCARD', key(queue, 'parked')) or 0
-  if most_parked > 0 and held >= most_parked then
-    return redis.error_reply('FULL max_parked ' .. held .. ' ' .. digits(most_parked) .. ' ' .. queue)
-  end
-end
-
-local function refusal(queue, mode, left)
-  return redis.error_reply('QUIESCING ' .. mode .. ' ' .. digits(left) .. ' ' .. queue)
-end
-
 -- Where a member waits, 'ready', 'delayed' or 'parked', and its score there; nil when it runs.
 local function place_of(queue, member)
   for _, part in ipairs({ 'ready', 'delayed', 'parked' }) do
@@ -368,16 +246,4 @@ local function take_out(queue, member)
   for _, part in ipairs({ 'ready', 'delayed', 'parked' }) do
     if redis.call('ZREM', key(queue, part), member) == 1 then return part end
   end
-end
-
--- Renews a lease, or begins one; false when a consumer that had one has lost it.
-local function renew_lease(consumer, had_one, ends)
-  local leases = root .. 'leases'
-  if not had_one then redis.call('ZADD', leases, digits(ends), consumer) return true end
-  return redis.call('ZADD', leases, 'XX', 'CH', digits(ends), consumer) == 1 or redis.call('ZSCORE', leases, consumer) ~= false
-end
-
-local function forget_consumer(consumer)
-  redis.call('ZREM', root .. 'leases', consumer)
-  for _, queue in ipairs(known_queues()) do redis.call('SREM', key(queue, 'idle'), consumer) end
 end
