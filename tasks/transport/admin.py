@@ -41,7 +41,9 @@ class Queues:
         return f"<Queues at {self._connection.as_uri()}>"
 
     def _call(self, verb: str, *arguments: Any) -> Any:
-        return self._connection.default_channel.call(verb, *arguments)
+        channel = self._connection.default_channel
+        channel.drop_stale()
+        return channel.call(verb, *arguments)
 
     def close(self) -> None:
         """Close the connection."""

@@ -10,7 +10,7 @@ from kombu.utils.uuid import uuid
 from redis.exceptions import ResponseError
 
 from tasks.transport.envelope import Message, encode, envelope, priority_of
-from tasks.transport.errors import refusal
+from tasks.transport.errors import CONNECTION_LOST, refusal
 from tasks.transport.kombu_parts import BaseChannel
 from tasks.transport.records import Announcement, NewTask
 from tasks.transport.scripts import ROOT, call, load, script
@@ -50,6 +50,18 @@ class ProducingChannel(BaseChannel):  # type: ignore[misc] # see kombu_parts
         """Run the script `verb` on this channel's broker, and return its raw answer."""
         with self.conn_or_acquire() as client:
             return call(client, verb, *arguments, root=self.root)
+
+    def drop_stale(self) -> None:
+        """Let go of a connection that the server closed while nobody used it; the next call makes it anew."""
+        connection = self._commander.connection if self._commander is not None else None
+        if connection is None:
+            return
+        try:
+            stale = connection.can_read()
+        except CONNECTION_LOST:
+            stale = True
+        if stale:
+            connection.disconnect()
 
     def _disconnect_pools(self) -> None:
         commander, self._commander = self._commander, None

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import redis
 
 from tasks import app, pool
 from tasks.errors import BrokerUnreachable
@@ -49,6 +50,12 @@ def test_a_verb_without_a_broker_names_it_and_what_to_do(nobody: int) -> None:
     for end in ends.values():
         with pytest.raises(BrokerUnreachable, match=rf"redis://.*:{nobody}/0 does not answer.*Start it"):
             end.result()
+
+
+def test_a_verb_on_a_connection_that_broke_meanwhile_makes_it_anew(work: Any, broker: redis.Redis) -> None:
+    pool.pause("actions", "repair")
+    broker.client_kill_filter(_type="normal", skipme=True)
+    assert pool.stats().pauses.keys() == {"repair"}
 
 
 def test_adding_without_a_broker_names_it(nobody: int, work: Any) -> None:
