@@ -128,15 +128,23 @@ def test_what_a_dead_worker_had_goes_first_again(queues: Queues, add: Add, claim
     assert states(queues) == {"first": "running", "second": "parked"}
 
 
-def test_a_line_gets_on_whose_first_is_in_a_queue_that_is_paused(queues: Queues, add: Add, claim: Claim) -> None:
-    # Given a line for a node: its first comes from a queue that was paused when its turn came
+@pytest.fixture
+def line_of_two_queues(queues: Queues, add: Add, claim: Claim) -> Callable[[], None]:
+    """A line for a node, "second" of another queue and then "third"; lets the one before them have its place."""
     add("first")
     add("second", queue="other")
     add("third")
     [first] = claim("one", "actions", "other")
     assert claim("two", "actions", "other") == []
+    return lambda: queues.placed(first)
+
+
+def test_a_line_gets_on_whose_first_is_in_a_queue_that_is_paused(
+    queues: Queues, line_of_two_queues: Callable[[], None], claim: Claim
+) -> None:
+    # Given a line whose first comes from a queue that is paused when its turn comes
     queues.pause("other", "repair")
-    queues.placed(first)
+    line_of_two_queues()
     assert claim("two", "actions", "other") == []
 
     # When somebody looks after parked tasks, who are not those in line, then the next may go
@@ -144,18 +152,30 @@ def test_a_line_gets_on_whose_first_is_in_a_queue_that_is_paused(queues: Queues,
     assert ids(claim("two", "actions", "other")) == ["third"]
 
 
-@pytest.mark.parametrize("end", ["cancel", "purge"])
-def test_one_that_is_removed_from_the_line_is_in_nobodys_way(queues: Queues, add: Add, claim: Claim, end: str) -> None:
-    add("first")
-    add("second", queue="other")
-    add("third")
-    [first] = claim("one", "actions", "other")
-    claim("two", "actions", "other")
-    queues.placed(first)
-    queues.cancel("second") if end == "cancel" else queues._call("purge", "other")
-    if end == "purge":
-        queues.parked(0.001)
+@pytest.mark.parametrize("verb", ["cancel", "purge"])
+def test_one_that_is_removed_when_its_turn_has_come_is_in_nobodys_way(
+    queues: Queues, line_of_two_queues: Callable[[], None], claim: Claim, verb: str
+) -> None:
+    line_of_two_queues()
+    queues._call(verb, *{"cancel": ("second", ""), "purge": ("other",)}[verb])
     assert ids(claim("two", "actions", "other")) == ["third"]
+
+
+def test_a_look_tells_behind_whom_a_task_stands_and_not_who_may_run_beside_it(
+    queues: Queues, add: Add, claim: Claim
+) -> None:
+    # Given a reader that has its turn, a writer behind it, and a reader behind that
+    add("reader", shared=True)
+    add("writer")
+    add("late reader", shared=True)
+    claim("one")
+
+    # Then each is told of the one that it has to wait for
+    assert [queues.look("actions", name).behind for name in ("reader", "writer", "late reader")] == [
+        None,
+        ("node-7", "reader"),
+        ("node-7", "writer"),
+    ]
 
 
 def test_a_new_priority_moves_a_task_in_its_line(queues: Queues, add: Add, claim: Claim) -> None:

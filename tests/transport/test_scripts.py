@@ -415,7 +415,7 @@ class QueueMachine(RuleBasedStateMachine):
         waiting = [i for i, task in self.tasks.items() if task.queue == queue and task.state in {"ready", "delayed"}]
         assert call(self.client, "purge", queue) == len(waiting)
         for task_id in waiting:
-            del self.tasks[task_id]
+            self.end_turn((task_id, self.tasks.pop(task_id).arrival))
 
     # -- what must hold always
 

@@ -6,6 +6,21 @@ local function entry_of(member)
   if entry then return string.match(entry, '^([^\n]*)\n(.*)$') end
 end
 
+-- By priority, here called level, and among equals by arrival.
+local function in_order(a, b)
+  if a.level ~= b.level then return a.level < b.level end
+  return a.member < b.member
+end
+
+-- The first of those in the line for a key that may not run beside a task, if that comes before it; else nil.
+local function ahead_in_line(member, task, name, mode)
+  local line = root .. (mode == 'exclusive' and 'line:' or 'line!:') .. name
+  local first = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
+  if not first[1] or first[1] == member then return nil end
+  local other, own = { level = tonumber(first[2]), member = first[1] }, { level = task.priority, member = member }
+  return in_order(other, own) and other.member or nil
+end
+
 -- Takes a task out of its lines; returns the ordering keys of these.
 local function leave_lines(member, ordering)
   local names = cjson.decode(ordering).keys

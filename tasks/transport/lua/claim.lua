@@ -82,11 +82,6 @@ local function candidates_of(queue, limit, ageing)
   return found
 end
 
-local function in_order(a, b)
-  if a.level ~= b.level then return a.level < b.level end
-  return a.member < b.member
-end
-
 local function runnable()
   local found, next_due = {}, nil
   if #queues == 0 then return found, next_due end
@@ -126,14 +121,6 @@ local function expired(task)
   return task.expires > 0 and task.expires <= now and '1' or '0'
 end
 
--- Whether nobody who may not run beside a task stands in front of it in the line for a key.
-local function is_first(member, task, name, mode)
-  if mode == 'exclusive' then return redis.call('ZRANGE', root .. 'line:' .. name, 0, 0)[1] == member end
-  local first = redis.call('ZRANGE', root .. 'line!:' .. name, 0, 0, 'WITHSCORES')
-  local own = { level = task.priority, member = member }
-  return not first[1] or in_order(own, { level = tonumber(first[2]), member = first[1] })
-end
-
 -- Puts a task into the lines for its ordering keys; whether it is its turn in all of them, else it is parked.
 local function takes_turn(queue, member, task)
   if task.ordering == '' then return true end
@@ -142,7 +129,7 @@ local function takes_turn(queue, member, task)
   for _, name in ipairs(ordering.keys) do
     redis.call('ZADD', root .. 'line:' .. name, digits(task.priority), member)
     if ordering.mode == 'exclusive' then redis.call('ZADD', root .. 'line!:' .. name, digits(task.priority), member) end
-    if not is_first(member, task, name, ordering.mode) then
+    if ahead_in_line(member, task, name, ordering.mode) then
       redis.call('SADD', root .. 'lines', name)
       turn = false
     end

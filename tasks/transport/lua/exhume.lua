@@ -14,7 +14,7 @@ if ARGV[2] == '1' then
   local was = cjson.decode(line)
   local task = {
     arrival = next_arrival(now), priority = tonumber(was.priority), deliveries = 0, expires = tonumber(was.expires),
-    ordering = was.ordering,
+    ordering = was.ordering or '', -- older letters have none
   }
   redis.call('HSET', key(queue, 'tasks'), id, header(task) .. payload)
   make_ready(queue, task.arrival .. id, task)

@@ -16,19 +16,17 @@ local function name_in(record)
 end
 
 local function place()
-  local record = redis.call('HGET', key(queue, 'tasks'), id)
-  if not record then return -1 end
-  return redis.call('ZRANK', key(queue, 'ready'), parse(record).arrival .. id) or -1
+  local _, member = find(id, { queue })
+  return member and redis.call('ZRANK', key(queue, 'ready'), member) or -1
 end
 
 local function in_line_behind()
-  local record = redis.call('HGET', key(queue, 'tasks'), id)
-  local member = record and parse(record).arrival .. id
-  if not record or redis.call('SISMEMBER', root .. 'lined', member) == 0 then return {} end
-  local _, ordering = entry_of(member)
-  for _, name in ipairs(cjson.decode(ordering).keys) do
-    local first = redis.call('ZRANGE', root .. 'line:' .. name, 0, 0)[1]
-    if first ~= member then return { name, string.sub(first, 17) } end
+  local _, member, _, task = find(id, { queue })
+  if not member or redis.call('SISMEMBER', root .. 'lined', member) == 0 then return {} end
+  local ordering = cjson.decode(task.ordering)
+  for _, name in ipairs(ordering.keys) do
+    local ahead = ahead_in_line(member, task, name, ordering.mode)
+    if ahead then return { name, string.sub(ahead, 17) } end
   end
   return {}
 end
