@@ -14,14 +14,7 @@ from tasks.action_names import name_of
 from tasks.app import app
 from tasks.base import Arguments, FleetTask
 from tasks.current import TaskControls
-from tasks.errors import (
-    InvalidArguments,
-    InvalidOnBusy,
-    InvalidResult,
-    LocksSilent,
-    NodesBusy,
-    NoNodesGiven,
-)
+from tasks.errors import InvalidArguments, InvalidOnBusy, InvalidResult, LocksSilent, NodesBusy, NoNodesGiven
 from tasks.fan_out import HEADER as FENCE_HEADER
 from tasks.fan_out import borrowed
 from tasks.hand_over import adopted

