@@ -7,9 +7,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from tasks.transport.consumer import Consumer, Holding
-from tasks.transport.envelope import MICROSECONDS, Delivery
+from tasks.transport.envelope import Delivery
 from tasks.transport.errors import CONNECTION_LOST
-from tasks.transport.records import News
+from tasks.transport.records import ClaimAnswer, News
 from tasks.transport.scripts import load, script
 
 if TYPE_CHECKING:
@@ -211,22 +211,19 @@ class Claims:
         self._telling = []
         return self._accept(answer, self._number)
 
-    def _accept(self, answer: list[Any], number: int) -> list[tuple[str, Delivery]]:
-        if not self.channel.settlements.told(answer):
+    def _accept(self, raw: list[Any], number: int) -> list[tuple[str, Delivery]]:
+        answer = ClaimAnswer.read(raw)
+        if answer is None:
+            self.channel.settlements.lapse()
             return []
-        _, _, idle, next_due, given, _, news = answer
-        if news:
-            self._news, self._news_at = News.from_answer(*news), self._sent_at
-        self._idle = self._registered = idle == b"1"
-        if int(next_due) >= 0:
-            self._look_at = min(self._look_at, monotonic() + int(next_due) / MICROSECONDS)
+        self.channel.settlements.renewed(answer.buried, answer.died)
+        if answer.news:
+            self._news, self._news_at = answer.news, self._sent_at
+        self._idle = self._registered = answer.idle
+        if answer.next_due is not None:
+            self._look_at = min(self._look_at, monotonic() + answer.next_due)
             self.channel.wake_up_in(self._look_at - monotonic())
-        return [self._hold(given[i : i + 4], number) for i in range(0, len(given), 4)]
-
-    def _hold(self, given: list[bytes], number: int) -> tuple[str, Delivery]:
-        queue, member, expired, record = given
-        delivery = Delivery(queue.decode(), member.decode(), expired == b"1", record)
-        return self.consumer.hold(delivery.queue, delivery.member, number), delivery
+        return [(self.consumer.hold(one.queue, one.member, number), one) for one in answer.given]
 
     def _still_ours(self, deliveries: list[tuple[str, Delivery]]) -> bool:
         """A process that slept with an answer in its socket may have lost its lease: ask before anything starts."""

@@ -1,9 +1,8 @@
 """What the broker knows about a message: its id, priority, delay and lifetime; and the way back to a message."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from celery import current_app
 from kombu.utils.json import JSONEncoder, loads
@@ -88,14 +87,18 @@ def _from_now(moment: Any) -> int | None:
     return round((when - datetime.now(UTC)).total_seconds() * MICROSECONDS)
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One task as ``claim.lua`` hands it out."""
 
     queue: str
     member: str
     expired: bool
     record: bytes
+
+    @classmethod
+    def from_answer(cls, member: bytes, place: bytes, record: bytes) -> Self:
+        """Read what the script says of one task."""
+        return cls(place[2:].decode(), member.decode(), place[:1] == b"1", record)
 
     @property
     def task_id(self) -> str:

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from tasks.transport.consumer import worker_of
-from tasks.transport.envelope import MICROSECONDS, Message, exact_priority
+from tasks.transport.envelope import MICROSECONDS, Delivery, Message, exact_priority
 from tasks.transport.errors import no_such
 
 State = Literal["ready", "running", "delayed", "parked"]
@@ -90,6 +90,41 @@ class News:
                 for i in range(0, len(waiting), 3)
             },
         )
+
+
+class ClaimAnswer(NamedTuple):
+    """What ``claim.lua`` answers to a consumer whose lease is its own.
+
+    Attributes:
+        idle: whether the consumer is woken when there is work for it.
+        next_due: seconds until it should ask again; None when it may wait for that.
+        given: the tasks that it got.
+        buried: dead letters that it is to tell of: queue, id, worker and reason of each.
+        died: a consumer that it found dead, and the ids of the tasks that this one had; empty without one.
+        news: what it asked for; None when it did not.
+    """
+
+    idle: bool
+    next_due: float | None
+    given: list[Delivery]
+    buried: Sequence[bytes] = ()
+    died: Sequence[bytes] = ()
+    news: News | None = None
+
+    @classmethod
+    def read(cls, answer: Sequence[Any]) -> Self | None:
+        """Read an answer; None means that the lease is lost."""
+        state, *more = answer
+        if state == b"lost":
+            return None
+        parts, *seldom = more
+        due = int(state[2:])
+        given = [Delivery.from_answer(*parts[i : i + 3]) for i in range(0, len(parts), 3)]
+        answered = cls(state[:1] == b"1", due / MICROSECONDS if due >= 0 else None, given)
+        if not seldom:
+            return answered
+        buried, died, news = seldom
+        return answered._replace(buried=buried, died=died, news=News.from_answer(*news) if news else None)
 
 
 @dataclass(frozen=True)

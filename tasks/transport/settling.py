@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.transport.consumer import Consumer, Holding, worker_of
 from tasks.transport.envelope import MICROSECONDS
 from tasks.transport.errors import CONNECTION_LOST, DeadLettered
+from tasks.transport.records import ClaimAnswer
 
 if TYPE_CHECKING:
     from tasks.transport.channel import Channel
@@ -61,17 +62,13 @@ class Settlements:
             *_receipts(finished),
         ]
 
-    def told(self, answer: list[Any]) -> bool:
-        """Take in what a claim's answer says of tasks that were given before; returns False when the lease was lost."""
-        if answer[0] == b"lost":
-            self._lease_lost()
-            return False
+    def renewed(self, buried: Sequence[bytes], died: Sequence[bytes] = ()) -> None:
+        """Take in that the lease is ours, and what the broker says of dead letters and of a dead consumer."""
         self.consumer.known = True
-        if len(answer) > 5 and answer[5]:  # only a claim looks for the dead
-            died, *task_ids = (part.decode() for part in answer[5])
-            self.on_died(died, task_ids)
-        self._report(answer[1])
-        return True
+        if died:
+            consumer, *task_ids = (part.decode() for part in died)
+            self.on_died(consumer, task_ids)
+        self._report(buried)
 
     # -- at once, on a connection of its own
 
@@ -84,7 +81,10 @@ class Settlements:
         except CONNECTION_LOST:
             self.consumer.untake(finished)
             raise
-        self.told(answer)
+        if (heard := ClaimAnswer.read(answer)) is None:
+            self.lapse()
+        else:
+            self.renewed(heard.buried, heard.died)
 
     def keep_alive(self) -> None:
         """Settle and renew from another thread, unless the event loop did so lately."""
@@ -119,7 +119,7 @@ class Settlements:
     def _bury(self, holding: Holding, reason: str) -> None:
         self._report(self.channel.call("bury", self.consumer.id, reason, *holding.receipt))
 
-    def _report(self, buried: list[bytes]) -> None:
+    def _report(self, buried: Sequence[bytes]) -> None:
         for i in range(0, len(buried), 4):
             queue, task_id, consumer, reason = (part.decode() for part in buried[i : i + 4])
             if self.tell(DeadLettered(task_id, queue, reason, worker_of(consumer))):
@@ -139,7 +139,12 @@ class Settlements:
         known = "1" if self.consumer.known else "0"
         lease = round(self.channel.lease * MICROSECONDS)
         kept = _receipts([*self.consumer.kept(), *arriving])
-        return self.told(self.channel.call("resume", self.consumer.id, known, lease, *kept))
+        state, *letters = self.channel.call("resume", self.consumer.id, known, lease, *kept)
+        if state == b"lost":
+            self.lapse()
+            return False
+        self.renewed(*letters)
+        return True
 
     def resume(self) -> None:
         """Reconcile, and forget what nobody here has any more, dropped with a lost answer or connection."""
@@ -151,7 +156,8 @@ class Settlements:
         if not self.channel.claiming and monotonic() - self._reconciled_at > self.channel.lease:
             self.resume()
 
-    def _lease_lost(self) -> None:
+    def lapse(self) -> None:
+        """Begin anew: the lease was lost, and with it all that was held."""
         before = self.consumer.id
         lost = self.consumer.lapse()
         self.channel.claims.look_again()

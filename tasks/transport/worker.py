@@ -10,6 +10,7 @@ from celery.worker.consumer.tasks import Tasks
 
 from tasks.transport.errors import CONNECTION_LOST
 from tasks.transport.flower import show_true_lengths
+from tasks.transport.handout import HandoutStep
 from tasks.transport.obituary import Obituary
 from tasks.transport.request import explain, explain_refusals, explain_requests
 
@@ -133,4 +134,5 @@ def refuse_undecodable(message: Any, error: Exception) -> None:
 def install(app: Celery) -> None:
     """Make every worker of `app` exact (`QueueStep`), and Flower's lengths true."""
     app.steps["consumer"].add(QueueStep)
+    app.steps["consumer"].add(HandoutStep)
     show_true_lengths(app)

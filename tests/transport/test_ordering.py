@@ -6,6 +6,7 @@ import pytest
 from celery import Celery
 
 from tasks.transport import NewTask, Queues, ordering
+from tasks.transport.records import ClaimAnswer
 
 HOUR = 3600 * 1_000_000
 SOON = 1
@@ -39,10 +40,10 @@ def claim(queues: Queues) -> Claim:
     """Claims up to ten tasks for a consumer, and returns their members."""
 
     def ask(consumer: str, *names: str, lease: int = HOUR) -> list[str]:
-        given = queues._call("claim", consumer, "0", lease, 0, 5, 0, 1, 10, 0, -20, "0", "0", *(names or ("actions",)))[
-            4
-        ]
-        return [member.decode() for member in given[1::4]]
+        answer = ClaimAnswer.read(
+            queues._call("claim", consumer, "0", lease, 0, 5, 0, 1, 10, 0, -20, "0", "0", *(names or ("actions",)))
+        )
+        return [given.member for given in answer.given] if answer else []
 
     return ask
 

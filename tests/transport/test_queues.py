@@ -9,6 +9,7 @@ import redis
 from celery import Celery
 
 from tasks.transport import DuplicateTask, News, NewTask, NoSuchTask, Queues
+from tasks.transport.records import ClaimAnswer
 from tasks.transport.scripts import ROOT
 
 Wait = Callable[..., Any]
@@ -82,11 +83,12 @@ def test_a_batch_is_added_whole_or_not_at_all(queues: Queues) -> None:
     assert order(queues) == []
 
 
-def claim(queues: Queues, consumer: str, lease: float, *consumed: str, news: int = 0) -> list[Any]:
+def claim(queues: Queues, consumer: str, lease: float, *consumed: str, news: int = 0) -> ClaimAnswer:
     """Claim one task, and return the answer."""
-    answer: list[Any] = queues._call(
-        "claim", consumer, "0", round(lease * 1e6), 0, 5, 0, 1, 1, 0, -20, "0", news, *consumed
+    answer = ClaimAnswer.read(
+        queues._call("claim", consumer, "0", round(lease * 1e6), 0, 5, 0, 1, 1, 0, -20, "0", news, *consumed)
     )
+    assert answer
     return answer
 
 
@@ -94,7 +96,9 @@ def test_a_worker_hears_how_the_next_task_of_each_queue_waits_what_sizes_there_a
     queues: Queues,
 ) -> None:
     def news() -> News:
-        return News.from_answer(*claim(queues, "curious", 60.0, news=1)[6])
+        heard = claim(queues, "curious", 60.0, news=1).news
+        assert heard
+        return heard
 
     # Given tasks in four queues, of which one is paused and one has only what is not due yet, and an empty queue
     queues.add([NewTask(name, f"in {name}", "{}") for name in ("a.1", "a.2", "b.1")])
@@ -121,7 +125,7 @@ def test_a_worker_hears_how_the_next_task_of_each_queue_waits_what_sizes_there_a
     park_what_is_held_by("somebody", queues)
     told = news()
     assert (told.sizes, told.parking, told.waiting["a.1"]) == ({"b.1": 3}, True, None)
-    assert claim(queues, "curious", 60.0)[6] == []
+    assert claim(queues, "curious", 60.0).news is None
 
 
 def test_a_consumer_hears_when_another_one_will_be_dead_and_looks_at_once_for_a_second(queues: Queues) -> None:
@@ -132,15 +136,19 @@ def test_a_consumer_hears_when_another_one_will_be_dead_and_looks_at_once_for_a_
     claim(queues, "another", 0.3, "actions")
 
     # Then it hears when to look
-    assert 0 < int(claim(queues, "survivor", 60.0)[3]) <= 200_000
+    next_due = claim(queues, "survivor", 60.0).next_due
+    assert next_due
+    assert next_due <= 0.2
 
     # When it looks then, then it has the task, and looks at once for whoever else is dead
     time.sleep(0.35)
-    _, _, _, next_look, given, died, _ = claim(queues, "survivor", 60.0, "actions")
-    assert (given[0], died) == (b"actions", [b"victim", b"one"])
-    assert int(next_look) == 0
-    assert claim(queues, "survivor", 60.0)[5] == [b"another"]
-    assert int(claim(queues, "survivor", 60.0)[3]) > 50_000_000
+    answer = claim(queues, "survivor", 60.0, "actions")
+    assert ([one.queue for one in answer.given], answer.died) == (["actions"], [b"victim", b"one"])
+    assert answer.next_due == 0.0
+    assert claim(queues, "survivor", 60.0).died == [b"another"]
+    last = claim(queues, "survivor", 60.0).next_due
+    assert last
+    assert last > 50
 
 
 def test_a_living_id_cannot_be_taken_twice(queues: Queues) -> None:

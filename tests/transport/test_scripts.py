@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 )
 
 from tasks.transport.envelope import ordering
+from tasks.transport.records import ClaimAnswer
 from tasks.transport.scripts import ROOT, call
 
 QUEUES = ("a", "b")
@@ -105,10 +106,10 @@ class QueueMachine(RuleBasedStateMachine):
         expected = self.hand_out(consumer, free, queues, reserved)
         number = next(self.clock)
         question = (number, free, reserved, URGENT, "1", "0", *queues)
-        given = call(self.client, "claim", consumer, "0", HOUR, 0, LIMIT, 0, *question)[4]
-        assert [member[16:].decode() for member in given[1::4]] == expected
-        for task_id, queue, member in zip(expected, given[::4], given[1::4], strict=True):
-            self.deliveries[consumer, task_id] = receipt = member, f"{number} {queue.decode()}"
+        answer = ClaimAnswer.read(call(self.client, "claim", consumer, "0", HOUR, 0, LIMIT, 0, *question))
+        assert answer and [one.task_id for one in answer.given] == expected
+        for task_id, one in zip(expected, answer.given, strict=True):
+            self.deliveries[consumer, task_id] = receipt = one.member.encode(), f"{number} {one.queue}"
             self.past.append((consumer, task_id, receipt))
             self.claimed[consumer, receipt] = task_id, self.tasks[task_id].arrival
         return expected

@@ -126,12 +126,13 @@ local function unflag(id)
   redis.call('SREM', root .. 'recalled', id)
 end
 
+-- Removes a task that has ended; whether it was there, and not published anew since.
+local function remove(queue, member)
+  return record_of(queue, member) and redis.call('HDEL', key(queue, 'tasks'), string.sub(member, 17)) == 1
+end
+
 local function finish(queue, member)
-  local id = string.sub(member, 17)
-  if record_of(queue, member) then
-    redis.call('HDEL', key(queue, 'tasks'), id)
-    unflag(id)
-  end
+  if remove(queue, member) then unflag(string.sub(member, 17)) end
 end
 
 local function bury(queue, member, record, task, reason, worker, now)

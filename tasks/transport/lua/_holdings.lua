@@ -6,12 +6,18 @@ local function queue_on(receipt)
 end
 
 -- Ends a delivery; returns its queue, or nil when the consumer does not hold the task under this receipt (any more).
-local function let_go(consumer, member, receipt)
+local function give_up(consumer, member, receipt)
   local held = root .. 'held:' .. consumer
   if redis.call('HGET', held, member) ~= receipt then return nil end
   redis.call('HDEL', held, member)
-  end_turn(member)
   return queue_on(receipt)
+end
+
+-- The same, and the turn of the task is over.
+local function let_go(consumer, member, receipt)
+  local queue = give_up(consumer, member, receipt)
+  if queue then end_turn(member) end
+  return queue
 end
 
 -- All that a consumer holds, as {member, queue, receipt} in order of arrival.
