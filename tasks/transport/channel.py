@@ -1,6 +1,9 @@
 """The channel: where kombu's calls meet the scripts. What it needs to consume is here, the rest in `producing`."""
 
 import logging
+from collections.abc import Sequence
+from functools import cached_property
+from time import monotonic
 from typing import Any, ClassVar
 
 from redis.exceptions import NoScriptError
@@ -19,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 LONGEST_HEARTBEAT = 2.0
 """Seconds; nobody is woken for a task that is due later than this, so an idle consumer looks at least this often."""
+
+SOON = 0.001
+"""Seconds by which a look may be late, so that a busy consumer does not set a timer with each claim."""
 
 CLAIM = "CLAIM"
 """The kind of the connection on which claims travel."""
@@ -41,6 +47,11 @@ class Channel(ProducingChannel):
     """
 
     QoS = QoS
+
+    client = cached_property(BaseChannel.client.func)  # kombu's own is called at each use, several times a task
+    subclient = cached_property(BaseChannel.subclient.func)
+
+    active_queues: Sequence[str] = ()  # kombu's own makes a list at each use
 
     lease = 8.0
     heartbeat = 0.0
@@ -78,6 +89,7 @@ class Channel(ProducingChannel):
         broker = self.connection.client
         self._broker = (broker.hostname, broker.port, broker.virtual_host, self.global_keyprefix)
         self._wake_topic = ""
+        self._waking_at = 0.0
         self._unacknowledged: set[str] = set()
 
     @property
@@ -101,7 +113,12 @@ class Channel(ProducingChannel):
         """Consume `queue`; without acknowledgements (replies) delivering a message settles it."""
         (self._unacknowledged.add if no_ack else self._unacknowledged.discard)(queue)
         self.claims.look_again()
-        return super().basic_consume(queue, no_ack, *args, **kwargs)
+        consuming = super().basic_consume(queue, no_ack, *args, **kwargs)
+        self._count_queues()
+        return consuming
+
+    def _count_queues(self) -> None:
+        self.active_queues = BaseChannel.active_queues.fget(self)
 
     def stock_lists(self) -> list[tuple[str, str]]:
         """Name the lists into which stock kombu would put messages for the consumed queues, each with its queue."""
@@ -154,11 +171,13 @@ class Channel(ProducingChannel):
         if self.identity is not None and self.connection is not None and not self.has_loop:
             self.settlements.settle()
 
-    def wake_up_in(self, seconds: float) -> None:
-        """Make the event loop look at this channel again in so many seconds."""
-        loop = self.connection.cycle.loop
-        if loop is not None and seconds < self.heartbeat:
-            loop.call_later(max(seconds, 0.001), lambda: None)  # a timer is all it takes to end the loop's sleep
+    def wake_up_at(self, moment: float) -> None:
+        """Make the event loop look at this channel again at `moment`, on the monotonic clock."""
+        loop, now = self.connection.cycle.loop, monotonic()
+        set_already = now < self._waking_at and 0 <= self._waking_at - moment < SOON
+        if loop is not None and moment - now < self.heartbeat and not set_already:
+            self._waking_at = max(moment, now + SOON)
+            loop.call_later(self._waking_at - now, lambda: None)  # a timer is all it takes to end the loop's sleep
 
     # -- waking up: one more topic on the connection that listens for broadcasts
 
@@ -195,6 +214,11 @@ class Channel(ProducingChannel):
         cancelled = super().basic_cancel(consumer_tag)
         if queue and not self._closing and queue not in self.active_queues:
             self.call("unlisten", self.consumer.id, queue)
+        return cancelled
+
+    def _basic_cancel(self, consumer_tag: str) -> Any:
+        cancelled = super()._basic_cancel(consumer_tag)
+        self._count_queues()
         return cancelled
 
     def close(self) -> None:

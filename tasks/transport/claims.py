@@ -1,7 +1,7 @@
 """How a channel asks the broker for work: one script at a time, sent ahead, its answer read by the event loop."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import Empty
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -95,7 +95,7 @@ class Claims:
             logger.warning("The broker has not answered for %.0f s; reconnecting.", waited)
             self.channel.client.connection.disconnect()
         else:
-            self.channel.wake_up_in(self._look_at - monotonic())
+            self.channel.wake_up_at(self._look_at)
 
     def adopt(self) -> None:
         """Take over messages that a stock producer left in kombu's lists, now and then."""
@@ -112,7 +112,7 @@ class Claims:
 
     # -- asking
 
-    def maybe_send(self, queues: list[str]) -> None:
+    def maybe_send(self, queues: Sequence[str]) -> None:
         """Send a claim on `queues` when there is something to settle, to ask for, or to renew."""
         if self.channel.claiming:
             return
@@ -136,7 +136,7 @@ class Claims:
         # Celery's worker_disable_prefetch replaces can_consume: one free slot is all it vouches for.
         return min(free, 1) if "can_consume" in vars(qos) else free
 
-    def _send(self, free: int, queues: list[str]) -> None:
+    def _send(self, free: int, queues: Sequence[str]) -> None:
         self._telling, terms = self.channel.settlements.take()
         self._sent_at = monotonic()
         curious = self._sent_at >= self._beat_at
@@ -146,7 +146,7 @@ class Claims:
         self._number, question = self._question(free, queues, curious=curious)
         self.channel.send_claim("EVALSHA", script("claim").sha, 1, self.channel.root, *terms, *question)
 
-    def _question(self, free: int, queues: list[str], *, curious: bool) -> tuple[int, list[Any]]:
+    def _question(self, free: int, queues: Sequence[str], *, curious: bool) -> tuple[int, list[Any]]:
         """Return the number of a claim and its second half, which asks for tasks."""
         number, channel = self.consumer.number_claim(), self.channel
         registered = "1" if self._registered else "0"
@@ -222,7 +222,7 @@ class Claims:
         self._idle = self._registered = answer.idle
         if answer.next_due is not None:
             self._look_at = min(self._look_at, monotonic() + answer.next_due)
-            self.channel.wake_up_in(self._look_at - monotonic())
+        self.channel.wake_up_at(self._look_at)
         return [(self.consumer.hold(one.queue, one.member, number), one) for one in answer.given]
 
     def _still_ours(self, deliveries: list[tuple[str, Delivery]]) -> bool:

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 
-@dataclass
+@dataclass(slots=True)
 class Holding:
     """One delivery of a task: the number of the claim that gave it, who may settle it, and what went wrong."""
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
+from json import JSONDecoder
 from typing import Any, NamedTuple, Self
 
 from celery import current_app
-from kombu.utils.json import JSONEncoder, loads
+from kombu.utils.json import JSONEncoder, object_hook
 
 LARGEST_PRIORITY = 2**53
 """Priorities from -2**53 to 2**53 are exact: a sorted set's score is a double."""
@@ -18,7 +19,8 @@ ORDERING = "fleetring_ordering"
 
 Message = dict[str, Any]
 
-encode = JSONEncoder().encode  # kombu's ``dumps`` makes an encoder for each call
+encode = JSONEncoder().encode  # kombu's ``dumps`` makes an encoder for each call, and its ``loads`` a decoder
+decode = JSONDecoder(object_hook=object_hook).decode
 
 
 def exact_priority(priority: Any) -> int:
@@ -96,9 +98,11 @@ class Delivery(NamedTuple):
     record: bytes
 
     @classmethod
-    def from_answer(cls, member: bytes, place: bytes, record: bytes) -> Self:
+    def from_answer(cls, place: bytes, record: bytes) -> Self:
         """Read what the script says of one task."""
-        return cls(place[2:].decode(), member.decode(), place[:1] == b"1", record)
+        size, _, names = place[1:].partition(b" ")
+        end = int(size)
+        return cls(names[:end].decode(), names[end:].decode(), place[:1] == b"1", record)
 
     @property
     def task_id(self) -> str:
@@ -113,7 +117,7 @@ class Delivery(NamedTuple):
         """
         header, _, payload = self.record.partition(b"\n")
         _, priority, deliveries, _, *order = header.split(b" ", 4)
-        message = loads(payload.decode())
+        message = decode(payload.decode())
         if not isinstance(message, dict) or not isinstance(message.get("properties"), dict):
             raise ValueError("the payload is no message: an object with properties is wanted")
         properties = message["properties"]

@@ -32,7 +32,7 @@ def hand_out_at_once(pool: Any, hub: Any) -> None:
 
 
 def rest_without_jobs(pool: Any, hub: Any) -> None:
-    """Leave out the pool's tick when it would only stop watching what nobody watches, with an error for each process."""
+    """Leave out the pool's tick when it would only stop watching what nobody watches: a failing system call each."""
     tick = pool.on_poll_start
     if tick not in hub.on_tick:
         return  # the pool keeps the tick of its first registration

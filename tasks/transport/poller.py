@@ -1,6 +1,7 @@
 """The poller: keeps each consuming channel's two connections in the event loop, one that asks, one that is woken."""
 
 import logging
+from collections.abc import Sequence
 from queue import Empty
 from typing import Any
 
@@ -28,10 +29,13 @@ class Poller(BasePoller):  # type: ignore[misc] # see kombu_parts
             if queues:
                 self._register_claims(channel, queues)
                 channel.listen_anew()
-            if queues or channel.active_fanout_queues:
+            if (queues or channel.active_fanout_queues) and not self._listens(channel):
                 self._register_LISTEN(channel)
 
-    def _register_claims(self, channel: Channel, queues: list[str]) -> None:
+    def _listens(self, channel: Channel) -> bool:
+        return channel._in_listen and self._client_registered(channel, channel.subclient, "LISTEN")  # type: ignore[no-any-return] # noqa: SLF001 - as kombu
+
+    def _register_claims(self, channel: Channel, queues: Sequence[str]) -> None:
         if not self._client_registered(channel, channel.client, CLAIM):
             channel.forget_claim()
             self._register(channel, channel.client, CLAIM)

@@ -114,16 +114,15 @@ class ClaimAnswer(NamedTuple):
     @classmethod
     def read(cls, answer: Sequence[Any]) -> Self | None:
         """Read an answer; None means that the lease is lost."""
-        state, *more = answer
+        state = answer[0]
         if state == b"lost":
             return None
-        parts, *seldom = more
-        due = int(state[2:])
-        given = [Delivery.from_answer(*parts[i : i + 3]) for i in range(0, len(parts), 3)]
+        due, last = int(state[2:]), len(answer) - 1
+        given = [Delivery.from_answer(answer[i], answer[i + 1]) for i in range(1, last, 2)]
         answered = cls(state[:1] == b"1", due / MICROSECONDS if due >= 0 else None, given)
-        if not seldom:
+        if last % 2 == 0:
             return answered
-        buried, died, news = seldom
+        buried, died, news = answer[last]
         return answered._replace(buried=buried, died=died, news=News.from_answer(*news) if news else None)
 
 

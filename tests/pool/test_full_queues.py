@@ -10,6 +10,7 @@ from celery import chain
 from tasks import Priority, app, pool
 from tasks.errors import InvalidArguments
 from tasks.transport import QueueFull
+from tasks.transport.records import ClaimAnswer
 from tasks.transport.scripts import call
 
 
@@ -86,8 +87,11 @@ def test_too_many_parked_tasks_stop_new_work(work: Any, broker: redis.Redis) -> 
     # Given a queue that may hold one parked task, and does
     parked = pool.add(work.note.s("a"))
     with app.broker_client() as client:
-        given = call(client, "claim", "w.1", "0", 60_000_000, 0, 5, 0, 1, 1, 0, -20, "0", "0", "actions")[1]
-        call(client, "park", "w.1", given[0], "1 actions")
+        answer = ClaimAnswer.read(
+            call(client, "claim", "w.1", "0", 60_000_000, 0, 5, 0, 1, 1, 0, -20, "0", "0", "actions")
+        )
+        assert answer
+        call(client, "park", "w.1", answer.given[0].member, "1 actions")
     pool.bound("actions", max_parked=1)
 
     # When new work comes, then it is refused

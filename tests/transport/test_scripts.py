@@ -107,7 +107,8 @@ class QueueMachine(RuleBasedStateMachine):
         number = next(self.clock)
         question = (number, free, reserved, URGENT, "1", "0", *queues)
         answer = ClaimAnswer.read(call(self.client, "claim", consumer, "0", HOUR, 0, LIMIT, 0, *question))
-        assert answer and [one.task_id for one in answer.given] == expected
+        assert answer
+        assert [one.task_id for one in answer.given] == expected
         for task_id, one in zip(expected, answer.given, strict=True):
             self.deliveries[consumer, task_id] = receipt = one.member.encode(), f"{number} {one.queue}"
             self.past.append((consumer, task_id, receipt))

@@ -9,11 +9,12 @@
 --          consumes
 -- Returns  {'lost'} when its lease is gone, else
 --          {'<1 when registered as idle> <microseconds until a task is due or another consumer is dead, or -1>',
---           {member, '<1 when expired> <queue>', record, ...}}; if there is any of these, all of them follow:
---           {queue, id, worker, reason, ...} of tasks buried,
+--           '<1 when expired><length of queue> <queue><member>', record, ...}, and behind them, when there is any,
+--          {{queue, id, worker, reason, ...} of tasks buried,
 --           {consumer, id of each task that it had, ...} of a consumer found dead,
 --           the news, if wanted: {above 0 when tasks are parked, {queue, limit, ...}, {queue in which tasks live,
---           microseconds since the arrival of its next task, '' without one, '1' when a worker lost that before, ...}}
+--           microseconds since the arrival of its next task, '' without one, '1' when a worker lost that before, ...}}}
+--          in few parts, for the reader pays for each
 -- Cost     O(finished + queues * free * log N), and O(log N) for each ordering key of a task;
 --          the returns of a dead consumer come on top, and the news, O(all queues)
 local consumer, lease = ARGV[1], tonumber(ARGV[3])
@@ -22,7 +23,7 @@ local number, free, reserved = ARGV[question], tonumber(ARGV[question + 1] or '0
 local urgent, registered = tonumber(ARGV[question + 3]), ARGV[question + 4] == '1'
 local curious = ARGV[question + 5] == '1'
 local now = clock()
-local queues, given, taken, left_over, lined = {}, {}, 0, {}, 0
+local queues, answer, taken, left_over, lined = {}, {}, 0, {}, 0
 local buried, died = {}, {}
 local LINED_AT_ONCE = 100 -- so long a line of tasks for one node does not hold up the server
 local seldom -- returns what few claims need, and is defined last
@@ -88,9 +89,8 @@ end
 local function give(queue, member, record, task)
   redis.call('HSET', root .. 'held:' .. consumer, member, number .. ' ' .. queue)
   local expired = task.expires > 0 and task.expires <= now
-  local filled = #given
-  given[filled + 1], given[filled + 2], given[filled + 3] = member, (expired and '1 ' or '0 ') .. queue, record
   taken = taken + 1
+  answer[2 * taken], answer[2 * taken + 1] = (expired and '1' or '0') .. #queue .. ' ' .. queue .. member, record
 end
 
 -- Gives what can start now; returns when the next task is due, and false when somebody had to stand in line, so that
@@ -138,9 +138,9 @@ local function claim()
   if next_death and not (next_due and next_due < next_death) then next_due = next_death end
   local idle = complete and taken < free
   register(idle)
-  local answer = { (idle and '1 ' or '0 ') .. (next_due and digits(next_due - now) or '-1'), given }
+  answer[1] = (idle and '1 ' or '0 ') .. (next_due and digits(next_due - now) or '-1')
   if curious or #buried > 0 or #died > 0 then
-    answer[3], answer[4], answer[5] = buried, died, curious and seldom().news() or {}
+    answer[2 * taken + 2] = { buried, died, curious and seldom().news() or {} }
   end
   return answer
 end
