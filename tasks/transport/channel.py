@@ -127,8 +127,8 @@ class Channel(ProducingChannel):
 
     @property
     def claiming(self) -> bool:
-        """True while a claim is under way. The field is kombu's, whose re-authentication respects it."""
-        return bool(self._in_poll)
+        """True while a claim is under way on a living connection. The field is kombu's, which respects it."""
+        return bool(self._in_poll) and self._in_poll._sock is not None  # noqa: SLF001 - as kombu
 
     def send_claim(self, *command: Any) -> None:
         """Send a claim without waiting for its answer."""

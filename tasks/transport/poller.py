@@ -25,6 +25,8 @@ class Poller(BasePoller):  # type: ignore[misc] # see kombu_parts
     def on_poll_start(self) -> None:
         """Send what there is to send, before the wait for answers."""
         for channel in list(self._channels):
+            if channel.claiming:
+                continue  # the loop comes here several times a task, and has nothing to say until the answer is there
             queues = channel.active_queues
             if queues:
                 self._register_claims(channel, queues)

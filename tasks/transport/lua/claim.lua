@@ -29,68 +29,28 @@ local LINED_AT_ONCE = 100 -- so long a line of tasks for one node does not hold 
 local seldom -- returns what few claims need, and is defined last
 
 -- Without any of these, nothing stands between a task and its slot but its place in the order.
-local function is_plain()
-  return redis.call('EXISTS', root .. 'paused', root .. 'limits', root .. 'ageing', root .. 'entered',
-                    root .. 'cancelled', root .. 'recalled') == 0
-end
+local plain = redis.call('EXISTS', root .. 'paused', root .. 'limits', root .. 'ageing', root .. 'entered',
+                         root .. 'cancelled', root .. 'recalled') == 0
 
-local plain = is_plain()
-
-local function settle(member, receipt)
-  local queue = give_up(consumer, member, receipt)
-  if not queue then return end
-  local removed = remove(queue, member)
-  if not plain then seldom().forget(member, removed) end
-end
-
--- Returns when to look for the next one.
-local function bury_or_return_the_dead()
-  local first = redis.call('ZRANGE', root .. 'leases', 0, 0, 'WITHSCORES')
-  local ends = tonumber(first[2])
-  if ends > now then return ends end
-  return seldom().return_the_tasks_of(first[1])
-end
-
--- Moves what is due into the queue; returns the next due time.
-local function promote(queue)
-  local first = redis.call('ZRANGE', key(queue, 'delayed'), 0, 0, 'WITHSCORES')
-  local due = tonumber(first[2])
-  if due and due <= now then return seldom().promote(queue) end
-  return due
-end
-
--- The place of a head among several queues: its priority; in a queue with ageing, the priority that a
--- task which arrives now would need to be its equal.
-local function find_candidates(queue, last, ageing, found)
-  if last < 0 then return end
-  local heads = redis.call('ZRANGE', key(queue, 'ready'), 0, last, 'WITHSCORES')
-  for i = 1, #heads, 2 do
-    local level = tonumber(heads[i + 1])
-    if ageing > 0 then level = (level - now) / (ageing * 1000000) end
-    found[#found + 1] = { queue = queue, member = heads[i], level = level }
-  end
-end
-
+-- The first tasks of all queues in their order, and when the next one is due. Their level is the priority; in a queue
+-- with ageing, the priority that a task which arrives now would need to be its equal.
 local function runnable()
   local found, next_due = {}, nil
   for _, queue in ipairs(queues) do
     local last, ageing = free, 0
     if not plain then last, ageing = seldom().terms_of(queue) end
-    if last then
-      local due = promote(queue)
-      if due and (not next_due or due < next_due) then next_due = due end
-      find_candidates(queue, last, ageing, found)
+    local due = last and tonumber(redis.call('ZRANGE', key(queue, 'delayed'), 0, 0, 'WITHSCORES')[2])
+    if due and due <= now then due = seldom().promote(queue) end
+    if due and (not next_due or due < next_due) then next_due = due end
+    local heads = last and last >= 0 and redis.call('ZRANGE', key(queue, 'ready'), 0, last, 'WITHSCORES') or {}
+    for i = 1, #heads, 2 do
+      local level = tonumber(heads[i + 1])
+      if ageing > 0 then level = (level - now) / (ageing * 1000000) end
+      found[#found + 1] = { queue = queue, member = heads[i], level = level }
     end
   end
   if #found > 1 then table.sort(found, in_order) end
   return found, next_due
-end
-
-local function give(queue, member, record, task)
-  redis.call('HSET', root .. 'held:' .. consumer, member, number .. ' ' .. queue)
-  local expired = task.expires > 0 and task.expires <= now
-  taken = taken + 1
-  answer[2 * taken], answer[2 * taken + 1] = (expired and '1' or '0') .. #queue .. ' ' .. queue .. member, record
 end
 
 -- Gives what can start now; returns when the next task is due, and false when somebody had to stand in line, so that
@@ -107,7 +67,11 @@ local function give_runnable()
         lined = lined + 1
         return next_due, false
       end
-      give(queue, member, record, task)
+      redis.call('HSET', root .. 'held:' .. consumer, member, number .. ' ' .. queue)
+      local expired = task.expires > 0 and task.expires <= now
+      taken = taken + 1
+      answer[2 * taken] = (expired and '1' or '0') .. #queue .. ' ' .. queue .. member
+      answer[2 * taken + 1] = record
     elseif taken < free and not record then
       redis.call('ZREM', key(queue, 'ready'), member)
     else
@@ -117,7 +81,23 @@ local function give_runnable()
   return next_due, true
 end
 
-local function register(idle)
+local function claim()
+  if not renew_lease(consumer, ARGV[2] == '1', now + lease) then return { 'lost' } end
+  for i = 7, question - 1, 2 do
+    local queue = give_up(consumer, ARGV[i], ARGV[i + 1])
+    local removed = queue and remove(queue, ARGV[i])
+    if queue and not plain then seldom().forget(ARGV[i], removed) end
+  end
+  for i = question + 6, #ARGV do queues[#queues + 1] = ARGV[i] end
+
+  local first = redis.call('ZRANGE', root .. 'leases', 0, 0, 'WITHSCORES')
+  local next_death = tonumber(first[2])
+  if next_death <= now then next_death = seldom().return_the_tasks_of(first[1]) end
+  local next_due, complete
+  repeat next_due, complete = give_runnable() until complete or lined == LINED_AT_ONCE
+  if next_death and not (next_due and next_due < next_death) then next_due = next_death end
+
+  local idle = complete and taken < free
   for _, queue in ipairs(queues) do
     if left_over[queue] then wake(queue, 1) end -- somebody else may have room for it
     if idle then
@@ -126,18 +106,6 @@ local function register(idle)
       redis.call('SREM', key(queue, 'idle'), consumer)
     end
   end
-end
-
-local function claim()
-  if not renew_lease(consumer, ARGV[2] == '1', now + lease) then return { 'lost' } end
-  for i = 7, question - 1, 2 do settle(ARGV[i], ARGV[i + 1]) end
-  for i = question + 6, #ARGV do queues[#queues + 1] = ARGV[i] end
-  local next_death = bury_or_return_the_dead()
-  local next_due, complete
-  repeat next_due, complete = give_runnable() until complete or lined == LINED_AT_ONCE
-  if next_death and not (next_due and next_due < next_death) then next_due = next_death end
-  local idle = complete and taken < free
-  register(idle)
   answer[1] = (idle and '1 ' or '0 ') .. (next_due and digits(next_due - now) or '-1')
   if curious or #buried > 0 or #died > 0 then
     answer[2 * taken + 2] = { buried, died, curious and seldom().news() or {} }
@@ -186,7 +154,8 @@ function seldom()
     return tonumber(redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2])
   end
 
-  -- Rank of the last task of a queue that may be looked at, nil when it is paused; its seconds per level.
+  -- Rank of the last task of a queue that may be looked at, below 0 when it is full, nil when it is paused; its seconds
+  -- per level.
   function made.terms_of(queue)
     if redis.call('HEXISTS', root .. 'paused', queue) == 1 then return nil end
     local most, last = redis.call('HGET', root .. 'limits', queue), free
