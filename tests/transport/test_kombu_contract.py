@@ -10,6 +10,7 @@ from typing import Any
 import kombu
 import pytest
 from celery.app import amqp as celery_amqp
+from celery.concurrency.asynpool import AsynPool
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.consumer.tasks import Tasks
@@ -17,6 +18,7 @@ from celery.worker.request import Request
 from flower.views import BaseHandler
 from kombu import Connection as KombuConnection
 from kombu import Producer
+from kombu.asynchronous import Hub
 from kombu.connection import ConnectionPool, PooledConnection
 from kombu.pools import ProducerPool
 from kombu.transport import redis as kombu_redis
@@ -47,6 +49,7 @@ OVERRIDDEN: dict[type, tuple[type, dict[str, list[str]]]] = {
             "_disconnect_pools": ["self"],
             "basic_consume": ["self", "queue", "args", "kwargs"],
             "basic_cancel": ["self", "consumer_tag"],
+            "_basic_cancel": ["self", "consumer_tag"],
             "close": ["self"],
             "conn_or_acquire": ["self", "client"],
             "create_publish_batch": ["self", "max_size"],
@@ -109,7 +112,7 @@ OVERRIDDEN: dict[type, tuple[type, dict[str, list[str]]]] = {
 RELIED_UPON: dict[Any, list[str]] = {
     kombu_redis.Channel: [
         "_receive", "_delete", "_close_clients", "_q_for_pri",
-        "_flush_brpop_reauth", "_get_queue_expire", "_get_publish_topics", "active_queues",
+        "_flush_brpop_reauth", "_get_queue_expire", "_get_publish_topics", "active_queues", "_in_listen", "_in_poll",
     ],
     kombu_redis.MultiChannelPoller: ["_register", "_register_LISTEN", "_client_registered", "close", "discard"],
     virtual.QoS: ["_flush", "can_consume", "can_consume_max_estimate"],
@@ -119,6 +122,8 @@ RELIED_UPON: dict[Any, list[str]] = {
     celery_amqp: ["_callback_publish_retry"],
     ProducerPool: ["Producer", "create_producer"],
     PooledConnection: ["_info"],
+    Hub: ["add", "remove_writer", "call_later"],
+    AsynPool: ["register_with_event_loop"],  # and what tests/transport/test_handout.py sets in motion
     Consumer: ["on_decode_error", "on_connection_error_after_connected"],
     Tasks: ["start", "stop", "shutdown"],
     Request: ["on_success", "on_failure", "reject"],
@@ -146,6 +151,12 @@ def test_an_overridden_method_is_there_with_the_arguments_that_it_had(base: type
 @pytest.mark.parametrize("owner", RELIED_UPON, ids=lambda owner: owner.__name__)
 def test_what_is_relied_upon_is_there(owner: Any) -> None:
     assert [name for name in RELIED_UPON[owner] if not hasattr(owner, name)] == []
+
+
+@pytest.mark.parametrize("name", ["client", "subclient"])
+def test_a_channel_makes_its_clients_as_kombu_does_and_finds_them_faster(name: str) -> None:
+    assert getattr(ours.Channel, name).func is getattr(kombu_redis.Channel, name).func
+    assert not hasattr(type(getattr(ours.Channel, name)), "__set__")  # else each use would call it
 
 
 def test_kombu_lets_go_of_a_broken_connection_through_collect() -> None:
