@@ -1,8 +1,10 @@
 """The poller: keeps each consuming channel's two connections in the event loop, one that asks, one that is woken."""
 
 import logging
+import math
 from collections.abc import Sequence
 from queue import Empty
+from time import monotonic
 from typing import Any
 
 from tasks.transport.channel import CLAIM, Channel
@@ -66,15 +68,27 @@ class Poller(BasePoller):  # type: ignore[misc] # see kombu_parts
         return True
 
     def get(self, callback: Any, timeout: float | None = None) -> Any:
-        """Wait for one delivery, at most `timeout` seconds, without an event loop."""
+        """Wait for one delivery, at most `timeout` seconds, without an event loop.
+
+        Raises:
+            Empty: none came. Heartbeats are no end of the wait, for kombu would begin it anew.
+        """
+        deadline = math.inf if timeout is None else monotonic() + timeout
+        while True:
+            wait = min(self._show_life(), max(deadline - monotonic(), 0))
+            try:
+                return super().get(callback, timeout=None if wait == math.inf else wait)
+            except Empty:
+                if timeout is None or monotonic() >= deadline:
+                    raise
+
+    def _show_life(self) -> float:
+        """Do what an event loop would do by its timers; returns the seconds until it is due again."""
         consuming = [channel for channel in self._channels if channel.active_queues]
         for channel in consuming:
             channel.claims.beat()
             channel.settlements.sweep()
-        patience = [channel.claims.patience for channel in consuming]
-        if timeout is not None:
-            patience.append(timeout)
-        return super().get(callback, timeout=min(patience, default=None))
+        return min((channel.claims.patience for channel in consuming), default=math.inf)
 
     def beat(self) -> None:
         """Let every consuming channel show a sign of life; called by a timer of the event loop."""

@@ -216,3 +216,16 @@ def test_tasks_run_in_the_caller_when_the_application_is_eager(app: Celery, clie
     # Then its result is there and the broker was not asked
     assert result.get() == 5
     assert client.keys("*") == []
+
+
+def test_a_wait_without_an_event_loop_ends_when_it_is_to_heartbeats_or_not(app: Celery) -> None:
+    # Given a consumer that shows a sign of life each quarter of a second
+    with app.connection_for_read() as connection, app.amqp.TaskConsumer(connection):
+        began = time.monotonic()
+
+        # When it waits in vain for a moment that begins with one and ends between two
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0.3)
+
+        # Then it has waited for so long, and not for the same time again after each sign
+        assert 0.3 <= time.monotonic() - began < 0.45

@@ -35,10 +35,10 @@ local plain = redis.call('EXISTS', root .. 'paused', root .. 'limits', root .. '
 -- The first tasks of all queues in their order, and when the next one is due. Their level is the priority; in a queue
 -- with ageing, the priority that a task which arrives now would need to be its equal.
 local function runnable()
-  local found, next_due = {}, nil
+  local found, next_due, terms = {}, nil, plain and {} or seldom().terms()
   for _, queue in ipairs(queues) do
     local last, ageing = free, 0
-    if not plain then last, ageing = seldom().terms_of(queue) end
+    if terms[queue] then last, ageing = terms[queue].last, terms[queue].ageing end
     local due = last and tonumber(redis.call('ZRANGE', key(queue, 'delayed'), 0, 0, 'WITHSCORES')[2])
     if due and due <= now then due = seldom().promote(queue) end
     if due and (not next_due or due < next_due) then next_due = due end
@@ -154,13 +154,20 @@ function seldom()
     return tonumber(redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2])
   end
 
-  -- Rank of the last task of a queue that may be looked at, below 0 when it is full, nil when it is paused; its seconds
-  -- per level.
-  function made.terms_of(queue)
-    if redis.call('HEXISTS', root .. 'paused', queue) == 1 then return nil end
-    local most, last = redis.call('HGET', root .. 'limits', queue), free
-    if most then last = math.min(free, tonumber(most) - running(queue) - 1) end
-    return last, seconds_per_level(queue)
+  -- Of each queue the rank of the last task that may be looked at, below 0 when it is full, nil when it is paused; and
+  -- its seconds per level.
+  function made.terms()
+    local found = {}
+    if #queues == 0 then return found end
+    local paused = redis.call('HMGET', root .. 'paused', unpack(queues))
+    local limits = redis.call('HMGET', root .. 'limits', unpack(queues))
+    local ageing = redis.call('HMGET', root .. 'ageing', unpack(queues))
+    for i, queue in ipairs(queues) do
+      local last = not paused[i] and free or nil
+      if last and limits[i] then last = math.min(free, tonumber(limits[i]) - running(queue) - 1) end
+      found[queue] = { last = last, ageing = tonumber(ageing[i] or '0') }
+    end
+    return found
   end
 
   -- Puts a task into the lines for its ordering keys; whether it is its turn in all of them, else it is parked.
