@@ -18,7 +18,7 @@ _SHEBANG = "#!lua flags=allow-oom\n"
 
 
 _HELPERS = "-- HELPERS\n"
-"""A line in a script before which it has a quick way out, which shall not wait for the other definitions."""
+"""Behind this line are the definitions that only the rest of a script needs; the usual case does not wait for them."""
 
 _SHARED = ("_common", "_lines", "_holdings", "_admission")  # each uses only what stands before
 
