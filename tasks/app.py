@@ -24,7 +24,7 @@ from tasks.reaping import ReapLocks
 from tasks.reconciler import ReconcileParked
 from tasks.results import KeepResults
 from tasks.runtime import Runtime
-from tasks.sending import Moulds
+from tasks.sending import Moulds, Result
 from tasks.service import ConsumeConfiguredQueues, InitHost
 from tasks.settings import ACTIONS_QUEUE, SINGLE_QUEUES, Settings
 from tasks.stopping import StopSignals
@@ -81,6 +81,12 @@ class FleetringApp(Celery):
     def settings(self) -> Settings:
         """The settings of the process."""
         return settings.current()
+
+    @cached_property
+    def AsyncResult(self) -> type[Result]:  # noqa: N802 - Celery's name
+        """The class of the application's results."""
+        own: type[Result] = self.subclass_with_self(Result, name="AsyncResult", reverse="AsyncResult")
+        return own
 
     def reconfigure(self) -> None:
         """Read the settings anew, and close what was opened under the old ones; between two tests, not at work."""

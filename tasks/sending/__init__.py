@@ -2,5 +2,6 @@
 
 from tasks.sending.mould import Frame, Mould
 from tasks.sending.moulds import TIMED, USUAL, Call, Moulds
+from tasks.sending.result import Result
 
-__all__ = ["TIMED", "USUAL", "Call", "Frame", "Mould", "Moulds"]
+__all__ = ["TIMED", "USUAL", "Call", "Frame", "Mould", "Moulds", "Result"]
