@@ -127,7 +127,7 @@ class Channel(ProducingChannel):
 
     @property
     def claiming(self) -> bool:
-        """True while a claim is under way on a living connection. The field is kombu's, which respects it."""
+        """True while a claim is under way on a living connection; kombu renews no credentials meanwhile."""
         return bool(self._in_poll) and self._in_poll._sock is not None  # noqa: SLF001 - as kombu
 
     def send_claim(self, *command: Any) -> None:

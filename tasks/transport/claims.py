@@ -114,9 +114,9 @@ class Claims:
 
     def maybe_send(self, queues: Sequence[str]) -> None:
         """Send a claim on `queues` when there is something to settle, to ask for, or to renew."""
+        self.channel.settlements.settle_refused()
         due = self.consumer.unsettled or monotonic() >= self._look_at
         if due or not self._idle:
-            self.channel.settlements.settle_refused()
             free = self._free_slots()
             if due or free:
                 self._send(free, queues)

@@ -132,7 +132,7 @@ def refuse_undecodable(message: Any, error: Exception) -> None:
 
 
 def install(app: Celery) -> None:
-    """Make every worker of `app` exact (`QueueStep`), and Flower's lengths true."""
+    """Make every worker of `app` exact (`QueueStep`) and quick (`HandoutStep`), and Flower's lengths true."""
     app.steps["consumer"].add(QueueStep)
     app.steps["consumer"].add(HandoutStep)
     show_true_lengths(app)
